@@ -1,0 +1,19 @@
+"""Canonical JSON: one value, one byte string, on every machine. Ids and keys are hashes of it."""
+
+import hashlib
+import json
+from typing import Any
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return ``value`` as ASCII JSON with sorted keys and no spaces.
+
+    Lone surrogates (file names that are not UTF-8, see PEP 383) are escaped and so survive the round trip.
+    Raises ``ValueError`` for NaN and infinities, ``TypeError`` for what JSON cannot hold.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
+
+
+def digest(data: bytes) -> str:
+    """Return the sha256 of ``data`` as 64 lower-case hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
