@@ -1,0 +1,57 @@
+# Everything a person types here. `make help` lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+#: pytest's own arguments, for instance: make test ARGS="-k snapshot"
+ARGS ?=
+#: one test process per core
+JOBS ?= $(shell nproc)
+
+.PHONY: help install demo up test test-fast lint types bench build lock clean
+
+help: ## what can be asked for
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+$(INSTALLED): pyproject.toml requirements/development.txt scripts/install
+	scripts/install "$(PYTHON)" $(VENV)
+	@touch $@
+
+install: $(INSTALLED) ## a virtual environment with the provider, Airflow and what the tests need
+
+demo: $(INSTALLED) ## run the example DAG in a real Airflow and print its report; the second time nothing is built or sent
+	$(BIN)/python scripts/airflow_instance.py demo
+
+up: $(INSTALLED) ## Airflow with the example DAGs; prints address and login, Ctrl-C ends it
+	$(BIN)/python scripts/airflow_instance.py up
+
+test: $(INSTALLED) ## every test
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+test-fast: $(INSTALLED) ## the tests that take under two minutes together
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow and not crash" $(ARGS)
+
+lint: $(INSTALLED) ## style, import rules, and that the supervisor runs on Python 3.8
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/vermin --quiet --no-tips --target=3.8- --violations airflow_provider/scriptrun/supervisor
+
+types: $(INSTALLED) ## mypy, strict
+	$(BIN)/mypy
+
+bench: $(INSTALLED) ## us and the peer in one run; writes the table of docs/performance.md
+	$(BIN)/python -m benchmarks $(ARGS)
+
+build: $(INSTALLED) ## the wheel and the source archive, into dist/
+	$(BIN)/python -m build --installer uv
+
+lock: $(INSTALLED) ## resolve the development requirements anew
+	$(BIN)/uv pip compile --quiet --group dev --all-extras --python-version 3.11 --no-emit-index-url --no-header \
+		--no-annotate --output-file requirements/development.txt pyproject.toml
+
+clean: ## remove what was made here, the Airflow of the demo included
+	rm -rf $(VENV) .airflow .build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,78 @@
+"""Prepare data, train on this machine, report: an Airflow DAG around an ordinary training script."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+from airflow.sdk import Param, dag, task
+
+from airflow_provider.scriptrun import Environment, ScriptRunConfig, ScriptRunOperator
+
+STATE = pathlib.Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
+
+
+@dag(
+    schedule=None,
+    params={
+        "alpha": Param(0.1, type="number", minimum=0, description="Strength of the regularisation"),
+        "compute_target": Param("local", type="string", description='An Airflow connection id, or "local"'),
+    },
+    tags=["scriptrun", "example"],
+    doc_md=__doc__,
+)
+def train_local():
+    """The DAG; its name is its id."""
+
+    @task.virtualenv(requirements=["scikit-learn>=1.5,<2"], venv_cache_path=STATE / "virtualenvs")
+    def prepare_data(folder: str) -> str:
+        """Write scikit-learn's bundled diabetes data set to a CSV file and return its path."""
+        import pathlib
+
+        import numpy
+        from sklearn.datasets import load_diabetes
+
+        data = load_diabetes()
+        path = pathlib.Path(folder) / "diabetes.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table = numpy.column_stack([data.data, data.target])
+        numpy.savetxt(path, table, delimiter=",", header=",".join([*data.feature_names, "progression"]), comments="")
+        return str(path)
+
+    data = prepare_data(str(STATE / "data"))
+
+    train = ScriptRunOperator(
+        task_id="train",
+        experiment="diabetes",
+        config=ScriptRunConfig(
+            source_directory="training",
+            script="train.py",
+            arguments=["--data", data, "--alpha", "{{ params.alpha }}"],
+            compute_target="{{ params.compute_target }}",
+            environment=Environment.from_pip_requirements("sklearn", "training/requirements.txt"),
+        ),
+    )
+
+    @task
+    def report(record: dict) -> None:
+        """Print what the run record says."""
+        environment, snapshot, outputs = record["environment"], record["snapshot"], record["outputs"]
+        phases = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in record["phases"].items())
+        lines = [
+            f"run          {record['run_id']} on {record['target']['name']} ({record['target']['host']})",
+            f"status       {record['status']}",
+            *(f"metric       {name} = {value:.4f}" for name, value in record["metrics"].items()),
+            f"environment  {environment['name']}: {'reused, nothing was built' if environment['reused'] else 'built'}",
+            f"snapshot     {snapshot['files']} files, {snapshot['bytes']} bytes; "
+            + (f"sent {snapshot['sent_files']} files, {snapshot['sent_bytes']} bytes"
+               if snapshot["sent_files"] else "nothing had to be sent"),
+            f"outputs      {outputs['uri']}: " + ", ".join(file["path"] for file in outputs["files"]),
+            f"log          {record['log']['uri']} ({record['log']['bytes']} bytes)",
+            f"phases       {phases}",
+        ]  # fmt: skip
+        print("=" * 78, *lines, "=" * 78, sep="\n")
+
+    report(train.output)
+
+
+train_local()
