@@ -1,0 +1,1 @@
+"""What a training script may import: ``get_context()``, the run it belongs to."""

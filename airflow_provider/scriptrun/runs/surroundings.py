@@ -1,0 +1,72 @@
+"""What the world around a run provides: settings, connections, secrets, the log masker. Airflow's edge implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from airflow_provider.scriptrun.runs.settings import Settings
+
+
+@dataclass(frozen=True)
+class ConnectionFields:
+    """An Airflow connection as plain values. Its password and extras are secret: never in a record, a log, a handle."""
+
+    id: str
+    type: str
+    host: str | None = None
+    port: int | None = None
+    login: str | None = None
+    password: str | None = field(default=None, repr=False)
+    schema: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+class Surroundings(Protocol):
+    """What a run needs from where it is submitted. Implemented by ``hooks/surroundings.py`` for Airflow and notebooks."""
+
+    @property
+    def settings(self) -> Settings:
+        """The ``[scriptrun]`` options, with ``workspace`` and ``cache_directory`` filled in."""
+
+    @property
+    def base_directory(self) -> Path:
+        """What relative paths of a configuration are relative to: the DAG file's folder, or the working directory."""
+
+    @property
+    def hosts_may_differ(self) -> bool:
+        """Whether the next try may run on another host than this one (the executor has several)."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person looks on: bars instead of a line every few seconds."""
+
+    def connection(self, connection_id: str) -> ConnectionFields:
+        """Return a connection; its secrets are already known to the masker.
+
+        Raises :class:`ConfigurationError` that names the variable to set when there is none.
+        """
+
+    def secret(self, reference: str) -> str:
+        """Return what ``conn:<id>/<field>`` or ``var:<name>`` refers to; it is already known to the masker.
+
+        Raises :class:`ConfigurationError` that names the reference.
+        """
+
+    def mask(self, secret: str) -> None:
+        """Make the log masker hide this text from now on."""
+
+
+def current() -> Surroundings:
+    """Return the surroundings in use; those for Airflow and plain Python are found when first asked for.
+
+    Raises :class:`ConfigurationError` when they cannot be imported.
+    """
+    raise NotImplementedError
+
+
+def use(surroundings: Surroundings | None) -> Surroundings | None:
+    """Put other surroundings in use, for a test or a program of one's own; return the previous. ``None``: find them again."""
+    raise NotImplementedError
