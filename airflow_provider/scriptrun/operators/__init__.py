@@ -1,0 +1,1 @@
+"""The operator: one script run as one Airflow task."""
