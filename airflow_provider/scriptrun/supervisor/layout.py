@@ -1,0 +1,158 @@
+"""Every path on a target. Nothing that comes over the wire becomes a part of a path before it is checked here."""
+
+import hashlib
+import os
+from typing import List
+
+from .refusal import BAD_REQUEST, Refusal
+
+MAX_RUN_ID_LENGTH = 128
+_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+_RUN_ID_CHARACTERS = _LETTERS | frozenset("_.-")
+_HEXADECIMAL = "0123456789abcdef"
+PRIVATE = 0o700
+
+
+def check_run_id(run_id: object) -> str:
+    """Return ``run_id`` when it matches ``[A-Za-z0-9][A-Za-z0-9_.-]{0,127}``, else raise ``Refusal``."""
+    if (
+        not isinstance(run_id, str)
+        or not 0 < len(run_id) <= MAX_RUN_ID_LENGTH
+        or run_id[0] not in _LETTERS
+        or not _RUN_ID_CHARACTERS.issuperset(run_id)
+    ):
+        raise Refusal(BAD_REQUEST, "%.200r is no run id: 1 to 128 of A-Z a-z 0-9 _ . -, first a letter or digit" % (run_id,))
+    return run_id
+
+
+def check_sha256(name: object) -> str:
+    """Return ``name`` when it is a sha256 as 64 lower-case hexadecimal digits, else raise ``Refusal``."""
+    if not isinstance(name, str) or len(name) != 64 or name.strip(_HEXADECIMAL):
+        raise Refusal(BAD_REQUEST, "%.200r is no sha256 of 64 lower-case hexadecimal digits" % (name,))
+    return name
+
+
+def make_folder(path: str) -> str:
+    """Make the folder ``path`` (and its parents) with mode 0700, unless it is there; return it."""
+    os.makedirs(path, mode=PRIVATE, exist_ok=True)
+    return path
+
+
+class RunLayout:
+    """The paths of one run: ``runs/<run id>/`` and what is in it."""
+
+    def __init__(self, folder: str, run_id: str) -> None:
+        self.id = run_id
+        self.folder = folder
+        self.code = os.path.join(folder, "code")  #: the script's working directory
+        self.outputs = os.path.join(self.code, "outputs")
+        self.logs = os.path.join(self.code, "logs")
+        self.inputs = os.path.join(self.code, "inputs")
+        self.bin = os.path.join(folder, "bin")  #: holds a ``python`` where the environment's own folder has none
+        self.run_log = os.path.join(folder, "run.log")  #: every byte of the script's standard output and error
+        self.build_log = os.path.join(folder, "build.log")  #: what preparing the code and the environment printed
+        self.supervisor_log = os.path.join(folder, "supervisor.log")  #: the supervisor's own stderr, for diagnosis
+        self.messages = os.path.join(folder, "messages.jsonl")
+        self.status = os.path.join(folder, "status.json")
+        self.request = os.path.join(folder, "request.json")  #: the start request, without any secret
+        self.context = os.path.join(folder, "context.json")
+        self.prepared = os.path.join(folder, "prepared.json")  #: what the preparing child hands to the supervisor
+        self.alive = os.path.join(folder, "alive")  #: locked while the supervisor or its guard lives
+        self.begun = os.path.join(folder, "begun")  #: made right before the script is started, once
+        self.control = os.path.join(folder, "control")  #: FIFO: cancel requests
+        self.lease = os.path.join(folder, "lease")  #: its modification time is when somebody last watched
+        self.packages = os.path.join(folder, "packages.txt")  #: the exact package list of the environment
+
+    def stream(self, name: str) -> str:
+        """Return the path of the stream that a poll may read: ``run.log``, ``build.log`` or ``messages.jsonl``."""
+        streams = {"run.log": self.run_log, "build.log": self.build_log, "messages.jsonl": self.messages}
+        if name not in streams:
+            raise Refusal(BAD_REQUEST, "%.200r is no stream; there are %s" % (name, ", ".join(streams)))
+        return streams[name]
+
+
+class Layout:
+    """The root on a target (default ``~/.scriptrun``, mode 0700) and every path in it. Makes nothing but on request."""
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(root)
+        self.blobs = os.path.join(self.root, "blobs")
+        self.snapshots = os.path.join(self.root, "snapshots")
+        self.incoming = os.path.join(self.root, "incoming")  #: half-received manifests and blobs
+        self.environments = os.path.join(self.root, "environments")
+        self.locks = os.path.join(self.root, "locks")  #: resolved requirement locks
+        self.supervisors = os.path.join(self.root, "supervisor")
+        self.lineages = os.path.join(self.root, "lineages")
+        self.tombstones = os.path.join(self.root, "tombstones")
+        self.slots = os.path.join(self.root, "slots")
+        self.runs = os.path.join(self.root, "runs")
+        self.checkpoints = os.path.join(self.root, "checkpoints")
+        self.machine = os.path.join(self.root, "machine")  #: stands in for /etc/machine-id where there is none
+        self.cleaned = os.path.join(self.root, "cleaned")  #: its modification time is when the root was last cleaned
+
+    def make_root(self) -> None:
+        """Make the root and its first level. A root that exists keeps its mode, but others lose their access to it."""
+        make_folder(self.root)
+        if os.stat(self.root).st_mode & 0o077:
+            os.chmod(self.root, PRIVATE)
+
+    def blob(self, sha256: str) -> str:
+        """Return ``blobs/ab/<sha256>``."""
+        return os.path.join(self.blobs, check_sha256(sha256)[:2], sha256)
+
+    def snapshot(self, snapshot_id: str) -> str:
+        """Return ``snapshots/<id>``: the manifest, there only when every blob of it is."""
+        return os.path.join(self.snapshots, check_sha256(snapshot_id))
+
+    def environment(self, key: str) -> str:
+        """Return ``environments/<key>``."""
+        return os.path.join(self.environments, check_sha256(key))
+
+    def environment_lock(self, key: str) -> str:
+        """Return ``locks/<key>``: the resolved requirements of a recipe, not an flock."""
+        return os.path.join(self.locks, check_sha256(key))
+
+    def supervisor(self, version: str) -> str:
+        """Return ``supervisor/<version>``."""
+        return os.path.join(self.supervisors, check_run_id(version))
+
+    def lineage(self, lineage: str) -> str:
+        """Return the record of a lineage, named by the sha256 of its name: any text may name one."""
+        return os.path.join(self.lineages, _hashed(lineage))
+
+    def lineage_lock(self, lineage: str) -> str:
+        """Return the file whose flock is held while a start or a cancel decides."""
+        return self.lineage(lineage) + ".lock"
+
+    def checkpoint(self, lineage: str) -> str:
+        """Return the folder that stays the same for every run of a lineage."""
+        return os.path.join(self.checkpoints, _hashed(lineage))
+
+    def tombstone(self, run_id: str) -> str:
+        """Return the mark of a run that was cancelled before it started."""
+        return os.path.join(self.tombstones, check_run_id(run_id))
+
+    def run(self, run_id: str) -> RunLayout:
+        """Return the paths of a run, whether it exists or not."""
+        return RunLayout(os.path.join(self.runs, check_run_id(run_id)), run_id)
+
+    def run_ids(self) -> List[str]:
+        """Return the ids of every run that has a folder, in no order."""
+        try:
+            return [name for name in os.listdir(self.runs) if _is_run_id(name)]
+        except FileNotFoundError:
+            return []
+
+
+def _hashed(name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise Refusal(BAD_REQUEST, "%.200r is no lineage: it must be a text, and not an empty one" % (name,))
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _is_run_id(name: str) -> bool:
+    try:
+        check_run_id(name)
+    except Refusal:
+        return False
+    return True

@@ -1,0 +1,23 @@
+"""The one way a request is refused: a code for the program, a message for the person."""
+
+from typing import Any, Dict, Optional
+
+BAD_REQUEST = "bad_request"  #: the request is not one of the protocol's, or names what no path may be made of
+NO_SUCH_RUN = "no_such_run"  #: this root knows no run of this id
+NO_SPACE = "no_space"  #: the file system is full, or a quota is
+READ_ONLY = "read_only"  #: the root cannot be written: a read-only file system, or its permissions
+NOT_HERE = "not_here"  #: the run belongs to another machine that shares this root; nothing can be said about it
+DAMAGED = "damaged"  #: what arrived, or what is kept, is not what its hash says
+INTERNAL = "internal"  #: a fault of the supervisor; its stderr has the traceback
+
+
+class Refusal(Exception):
+    """A request cannot be answered. ``message`` says what, where and why; ``advice`` what to do next."""
+
+    def __init__(self, code: str, message: str, advice: Optional[str] = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.advice = code, message, advice
+
+    def document(self) -> Dict[str, Any]:
+        """Return the ``error`` object of the protocol."""
+        return {"code": self.code, "message": self.message, "advice": self.advice}

@@ -1,0 +1,173 @@
+"""A session: request frames on standard input, answers on standard output, until the input ends.
+
+``python -I -S -E <folder> serve --root <root>``. Handlers are imported when a request needs them, so that the first
+answer comes in milliseconds. Standard error is free text for diagnosis.
+"""
+
+import errno
+import os
+import sys
+from typing import Any, Callable, Dict, List, NoReturn, Optional
+
+from . import refusal
+from .layout import Layout
+from .protocol import frames
+from .refusal import Refusal
+
+USAGE = "usage: serve --root FOLDER"
+INPUT, OUTPUT, DIAGNOSIS = 0, 1, 2
+OUTPUT_BUFFER_BYTES = 2 * frames.CHUNK_BYTES
+
+#: op -> (module of this package, function). The function is called as ``function(request, channel)``.
+OPERATIONS = {
+    "hello": ("hello", "hello"),
+    "start": ("start", "start"),
+    "offer": ("receive", "offer"),
+    "send": ("receive", "send"),
+    "poll": ("poll", "poll"),
+    "cancel": ("cancel", "cancel"),
+    "status": ("state", "status"),
+    "list": ("fetch", "list"),
+    "fetch": ("fetch", "fetch"),
+    "clean": ("clean", "clean"),
+}
+#: Their input goes on after the request itself, so an error leaves the stream in the middle: it ends the session.
+WITH_DATA = frozenset(("offer", "send"))
+
+_CODES = {
+    errno.ENOSPC: refusal.NO_SPACE,
+    errno.EDQUOT: refusal.NO_SPACE,
+    errno.EROFS: refusal.READ_ONLY,
+    errno.EACCES: refusal.READ_ONLY,
+    errno.EPERM: refusal.READ_ONLY,
+}
+_ADVICE = {
+    refusal.NO_SPACE: "Free some space there, or name another root in the connection.",
+    refusal.READ_ONLY: "Name a root in the connection that this user can write to.",
+}
+
+
+class Input:
+    """Standard input with a buffer that can be asked whether something waits, which ``io`` cannot say."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._buffer = b""
+        self._position = 0
+
+    def read(self, size: int) -> bytes:
+        """Return ``size`` bytes, fewer only at the end of the stream."""
+        end = self._position + size
+        if end <= len(self._buffer):
+            chunk = self._buffer[self._position : end]
+            self._position = end
+            return chunk
+        parts = [self._buffer[self._position :]]
+        missing = size - len(parts[0])
+        self._buffer, self._position = b"", 0
+        while missing > 0:
+            block = os.read(self.descriptor, max(missing, frames.CHUNK_BYTES))
+            if not block:
+                break
+            if len(block) > missing:
+                self._buffer, self._position = block, missing
+                block = block[:missing]
+            parts.append(block)
+            missing -= len(block)
+        return b"".join(parts)
+
+    def holds_bytes(self) -> bool:
+        """Whether something was read from the stream and not asked for yet."""
+        return self._position < len(self._buffer)
+
+
+class Channel:
+    """One session with the other side: where requests come from, where answers go, and which root they are about."""
+
+    def __init__(self, stream: Input, writer: frames.FrameWriter, layout: Layout) -> None:
+        self.input = stream
+        self.reader = frames.FrameReader(stream)  # type: ignore[arg-type]  # read() is all that it uses
+        self.writer = writer
+        self.layout = layout
+
+
+Handler = Callable[[Dict[str, Any], Channel], None]
+
+
+def main(argv: Optional[List[str]] = None) -> NoReturn:
+    """Serve one session and leave the process: 0 at the end of the input, 2 for a wrong command line."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if len(arguments) != 3 or arguments[:2] != ["serve", "--root"]:
+        sys.stderr.write(USAGE + "\n")
+        sys.exit(2)
+    code = _session(os.path.expanduser(arguments[2]))
+    sys.stderr.flush()
+    os._exit(code)  # nothing to tidy up, and a closed output must not be flushed once more
+
+
+def _session(root: str) -> int:
+    # A stray print must not stand between two frames: what goes to descriptor 1 comes out as diagnosis.
+    stream = os.fdopen(os.dup(OUTPUT), "wb", OUTPUT_BUFFER_BYTES)
+    os.dup2(DIAGNOSIS, OUTPUT)
+    channel = Channel(Input(os.dup(INPUT)), frames.FrameWriter(stream), Layout(root))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, INPUT)  # what a request starts must not read the requests that follow
+    os.close(null)
+    try:
+        stream.write(frames.MARKER)
+        stream.flush()
+        while True:
+            request = channel.reader.json()
+            if request is None:
+                return 0
+            goes_on = answer(request, channel)
+            stream.flush()
+            if not goes_on:
+                return 1
+    except BrokenPipeError:
+        return 0  # the other side has gone; its runs do not depend on it
+    except frames.FrameError as error:
+        sys.stderr.write("the session ended: %s\n" % error)
+        return 1
+
+
+def answer(request: Dict[str, Any], channel: Channel) -> bool:
+    """Answer one request; return whether the session can go on. Only a lost connection raises."""
+    operation = request.get("op")
+    try:
+        handler(operation)(request, channel)
+    except (BrokenPipeError, frames.FrameError):
+        raise
+    except Exception as error:  # noqa: BLE001  # becomes the answer: a session outlives what one request ran into
+        channel.writer.json({"error": as_refusal(error, channel.layout).document()})
+        return operation not in WITH_DATA
+    return True
+
+
+def handler(operation: object) -> Handler:
+    """Import and return the handler of an operation."""
+    if not isinstance(operation, str) or operation not in OPERATIONS:
+        raise Refusal(
+            refusal.BAD_REQUEST,
+            "There is no operation %.100r; this supervisor knows %s." % (operation, ", ".join(OPERATIONS)),
+            "Is the target's supervisor of another version? Its folder is safe to delete.",
+        )
+    module, function = OPERATIONS[operation]
+    name = "%s.%s" % (__package__, module)
+    __import__(name)
+    found: Handler = getattr(sys.modules[name], function)
+    return found
+
+
+def as_refusal(error: BaseException, layout: Layout) -> Refusal:
+    """Return what to tell the other side about ``error``. What nobody foresaw is written to stderr whole."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, OSError) and error.errno in _CODES:
+        code = _CODES[error.errno]
+        path = error.filename if isinstance(error.filename, str) else layout.root
+        return Refusal(code, "%s: %s" % (path, os.strerror(error.errno)), _ADVICE[code])
+    import traceback
+
+    traceback.print_exception(type(error), error, error.__traceback__)
+    return Refusal(refusal.INTERNAL, "%s: %s" % (type(error).__name__, error))
