@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider.scriptrun.config import ScriptRunConfig
+
     from airflow_provider.scriptrun.runs.run import Run
     from airflow_provider.scriptrun.runs.workspace import Workspace
 
@@ -22,7 +23,9 @@ class Experiment:
     def __init__(self, workspace: Workspace, name: str) -> None:
         raise NotImplementedError
 
-    def submit(self, config: ScriptRunConfig, *, run_id: str | None = None, tags: Mapping[str, str] | None = None) -> Run:
+    def submit(
+        self, config: ScriptRunConfig, *, run_id: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> Run:
         """Submit the configuration from plain Python; see :func:`~.submission.submit`."""
         raise NotImplementedError
 

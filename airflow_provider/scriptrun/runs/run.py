@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_provider.scriptrun.targets.contract import RunStatus
+
     from airflow_provider.scriptrun.runs.reporter import Reporter
     from airflow_provider.scriptrun.runs.workspace import Workspace
     from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
-    from airflow_provider.scriptrun.targets.contract import RunStatus
 
 
 class Run:

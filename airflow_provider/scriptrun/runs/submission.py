@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider.scriptrun.config import ScriptRunConfig
+
     from airflow_provider.scriptrun.runs.lineage import Attempt, LineageStore
     from airflow_provider.scriptrun.runs.reporter import Reporter
     from airflow_provider.scriptrun.runs.run import Run

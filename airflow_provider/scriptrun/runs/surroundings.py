@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping  # noqa: TC003
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider.scriptrun.runs.settings import Settings
+from airflow_provider.scriptrun.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider.scriptrun.runs.settings import Settings
+
+#: Airflow's implementation, as ``module:class``; made without arguments.
+DEFAULT = "airflow_provider.scriptrun.hooks.surroundings:AirflowSurroundings"
+_in_use: Surroundings | None = None
 
 
 @dataclass(frozen=True)
@@ -62,11 +71,25 @@ class Surroundings(Protocol):
 def current() -> Surroundings:
     """Return the surroundings in use; those for Airflow and plain Python are found when first asked for.
 
+    They are named by a dotted name and imported here, so that nothing below Airflow's edge imports Airflow.
     Raises :class:`ConfigurationError` when they cannot be imported.
     """
-    raise NotImplementedError
+    global _in_use
+    if _in_use is None:
+        module, _, name = DEFAULT.partition(":")
+        try:
+            _in_use = getattr(import_module(module), name)()
+        except ImportError as error:
+            raise ConfigurationError(
+                "The settings of [scriptrun] cannot be read",
+                why=str(error),
+                advice="Install apache-airflow 3.3 or later",
+            ) from error
+    return _in_use
 
 
 def use(surroundings: Surroundings | None) -> Surroundings | None:
     """Put other surroundings in use, for a test or a program of one's own; return the previous. ``None``: find them again."""
-    raise NotImplementedError
+    global _in_use
+    previous, _in_use = _in_use, surroundings
+    return previous

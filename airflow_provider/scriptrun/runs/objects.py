@@ -1,0 +1,332 @@
+"""Whole objects under a root: written once, read in parts, listed. Object storage has no append, rename or lock; nor have these.
+
+Local folders go through plain system calls (no import of fsspec, which costs more than the submission itself);
+everything else goes through fsspec.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_provider.scriptrun.errors import WorkspaceError
+from airflow_provider.scriptrun.supervisor.protocol.atomic import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+#: Objects are read and written in pieces of this size.
+PIECE_BYTES = 1024 * 1024
+#: Parts of a multipart upload: what is held in memory; S3 allows 10,000 of them, so 160 GB per object.
+UPLOAD_PART_BYTES = 16 * 1024 * 1024
+#: What a killed writer left beside its place is removed after so long.
+STALE_SECONDS = 24 * 3600
+INCOMPLETE = ".incomplete"
+#: Folders and files of a workspace are for their owner and group, as the umask has it.
+FILE_MODE = 0o666
+
+
+class Writer(Protocol):
+    """Where the pieces of one object go."""
+
+    def write(self, piece: bytes, /) -> Any:
+        """Take the next piece."""
+
+
+class ObjectStore(ABC):
+    """Objects by relative ``/``-separated name. Every failure is a :class:`WorkspaceError` that names the object."""
+
+    url: str  #: of the root, without a trailing slash
+    is_local: bool
+
+    @abstractmethod
+    def put(self, name: str, data: bytes) -> None:
+        """Write one small object as a whole."""
+
+    @abstractmethod
+    def writer(self, name: str) -> contextlib.AbstractContextManager[Writer]:
+        """Write one object in pieces. It exists, whole, once the block ends well; an exception leaves nothing."""
+
+    @abstractmethod
+    def read(self, name: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Yield an object's bytes in pieces."""
+
+    @abstractmethod
+    def size(self, name: str) -> int | None:
+        """Return an object's size; ``None`` when there is none."""
+
+    @abstractmethod
+    def names(self, folder: str) -> list[str]:
+        """Return the names directly in a folder, sorted; none when it does not exist."""
+
+    @abstractmethod
+    def walk(self, folder: str) -> dict[str, int]:
+        """Return path (relative to ``folder``) and size of everything below a folder, sorted."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Remove one object, if it exists."""
+
+    def get(self, name: str) -> bytes | None:
+        """Return one small object as a whole; ``None`` when there is none."""
+        return None if self.size(name) is None else b"".join(self.read(name))
+
+    def put_json(self, name: str, value: Any) -> None:
+        """Write a value as JSON. Raises :class:`WorkspaceError` for what JSON cannot hold."""
+        try:
+            text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise WorkspaceError(
+                f"{self.uri(name)} cannot be written", why=f"the value is not plain JSON: {error}"
+            ) from None
+        self.put(name, text.encode("ascii"))
+
+    def get_json(self, name: str) -> Any:
+        """Return an object's JSON value; ``None`` when there is none. Raises :class:`WorkspaceError` for damage."""
+        data = self.get(name)
+        if data is None:
+            return None
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            raise WorkspaceError(f"{self.uri(name)} is damaged", why=str(error)) from None
+
+    def uri(self, name: str) -> str:
+        """Return where an object lies, for a person or another program."""
+        return f"{self.url}/{name}" if name else self.url
+
+
+class LocalObjects(ObjectStore):
+    """Files under a folder, each written beside its place and renamed into it."""
+
+    is_local = True
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = os.path.abspath(Path(root).expanduser())  # noqa: PTH100 - resolve() would follow links of the user's
+        self.url = self.root
+
+    def path(self, name: str) -> str:
+        """Return the file that holds an object."""
+        return f"{self.root}/{name}" if name else self.root
+
+    def put(self, name: str, data: bytes) -> None:  # noqa: D102
+        with self._explained(name, "written"):
+            path = self.path(name)
+            try:
+                write_atomic(path, data, mode=FILE_MODE)
+            except FileNotFoundError:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(path, data, mode=FILE_MODE)
+
+    @contextlib.contextmanager
+    def writer(self, name: str) -> Iterator[Writer]:  # noqa: D102
+        path = self.path(name)
+        beside = f"{os.path.dirname(path)}/.{secrets.token_hex(8)}{INCOMPLETE}"  # noqa: PTH120
+        with self._explained(name, "written"):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with open(beside, "xb", buffering=PIECE_BYTES) as file:  # noqa: PTH123
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(beside, path)  # noqa: PTH105
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(beside)  # noqa: PTH108
+                raise
+
+    def read(self, name: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:  # noqa: D102
+        with self._explained(name, "read"), open(self.path(name), "rb", buffering=0) as file:  # noqa: PTH123
+            file.seek(offset)
+            left = length
+            while left is None or left > 0:
+                piece = file.read(PIECE_BYTES if left is None else min(left, PIECE_BYTES))
+                if not piece:
+                    return
+                yield piece
+                if left is not None:
+                    left -= len(piece)
+
+    def size(self, name: str) -> int | None:  # noqa: D102
+        with self._explained(name, "read"):
+            try:
+                return os.stat(self.path(name)).st_size  # noqa: PTH116
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def names(self, folder: str) -> list[str]:  # noqa: D102
+        with self._explained(folder, "listed"):
+            try:
+                return sorted(n for n in os.listdir(self.path(folder)) if not n.endswith(INCOMPLETE))  # noqa: PTH208
+            except FileNotFoundError:
+                return []
+
+    def walk(self, folder: str) -> dict[str, int]:  # noqa: D102
+        found: dict[str, int] = {}
+        root = self.path(folder)
+        with self._explained(folder, "listed"):
+            for parent, _folders, files in os.walk(root):
+                for name in files:
+                    if not name.endswith((INCOMPLETE, ".tmp")):
+                        path = os.path.join(parent, name)  # noqa: PTH118
+                        found[os.path.relpath(path, root)] = os.stat(path).st_size  # noqa: PTH116
+        return dict(sorted(found.items()))
+
+    def remove(self, name: str) -> None:  # noqa: D102
+        with self._explained(name, "removed"), contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path(name))  # noqa: PTH108
+
+    def sweep(self, folder: str) -> None:
+        """Remove what killed writers left in a folder a day ago or earlier."""
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(self.path(folder)):
+                if entry.name.endswith(INCOMPLETE) and entry.stat().st_mtime < time.time() - STALE_SECONDS:
+                    os.unlink(entry.path)  # noqa: PTH108
+
+    @contextlib.contextmanager
+    def _explained(self, name: str, done: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _explain(self.uri(name), done, error) from error
+
+
+class RemoteObjects(ObjectStore):
+    """Objects of any fsspec file system. An upload that is broken off is discarded by the store, or never named by it."""
+
+    is_local = False
+
+    def __init__(self, file_system: Any, path: str, url: str) -> None:
+        self._fs, self._path, self.url = file_system, path.rstrip("/"), url.rstrip("/")
+
+    def put(self, name: str, data: bytes) -> None:  # noqa: D102
+        with self._explained(name, "written"):
+            self._fs.pipe_file(self._at(name), data)
+
+    @contextlib.contextmanager
+    def writer(self, name: str) -> Iterator[Writer]:  # noqa: D102
+        # Leaving fsspec's own `with` by an exception would complete the upload of what has been written so far.
+        with self._explained(name, "written"):
+            file = self._fs.open(self._at(name), "wb", block_size=UPLOAD_PART_BYTES, autocommit=False)
+            try:
+                yield file
+                file.close()
+                file.commit()
+            except BaseException:
+                file.discard()
+                raise
+
+    def read(self, name: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:  # noqa: D102
+        with self._explained(name, "read"), self._fs.open(self._at(name), "rb", cache_type="readahead") as file:
+            file.seek(offset)
+            left = length
+            while left is None or left > 0:
+                piece = file.read(PIECE_BYTES if left is None else min(left, PIECE_BYTES))
+                if not piece:
+                    return
+                yield piece
+                if left is not None:
+                    left -= len(piece)
+
+    def get(self, name: str) -> bytes | None:  # noqa: D102
+        with self._explained(name, "read"):
+            try:
+                data: bytes = self._fs.cat_file(self._at(name))
+            except FileNotFoundError:
+                return None
+            return data
+
+    def size(self, name: str) -> int | None:  # noqa: D102
+        with self._explained(name, "read"):
+            self._fs.invalidate_cache()
+            try:
+                return int(self._fs.info(self._at(name))["size"])
+            except FileNotFoundError:
+                return None
+
+    def names(self, folder: str) -> list[str]:  # noqa: D102
+        with self._explained(folder, "listed"):
+            self._fs.invalidate_cache()
+            try:
+                paths = self._fs.ls(self._at(folder), detail=False)
+            except FileNotFoundError:
+                return []
+            return sorted({path.rstrip("/").rsplit("/", 1)[-1] for path in paths} - {""})
+
+    def walk(self, folder: str) -> dict[str, int]:  # noqa: D102
+        with self._explained(folder, "listed"):
+            self._fs.invalidate_cache()
+            root = self._at(folder)
+            try:
+                found = self._fs.find(root, detail=True)
+            except FileNotFoundError:
+                return {}
+            prefix = self._fs._strip_protocol(root).rstrip("/") + "/"
+            return {path.removeprefix(prefix): int(info["size"]) for path, info in sorted(found.items())}
+
+    def remove(self, name: str) -> None:  # noqa: D102
+        with self._explained(name, "removed"), contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(self._at(name))
+
+    def _at(self, name: str) -> str:
+        return f"{self._path}/{name}" if name else self._path
+
+    @contextlib.contextmanager
+    def _explained(self, name: str, done: str) -> Iterator[None]:
+        try:
+            yield
+        except (WorkspaceError, GeneratorExit):
+            raise
+        except Exception as error:
+            # Every file system has errors of its own (botocore's are no OSError). Those of our caller's, in the
+            # block of a writer, are not the workspace's.
+            if isinstance(error, OSError) or _comes_from_a_store(error):
+                raise _explain(self.uri(name), done, error) from error
+            raise
+
+
+def open_store(root: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> ObjectStore:
+    """Open a root: a path, a ``file://`` or any other fsspec URL, a ``upath.UPath``.
+
+    Raises :class:`WorkspaceError` for a URL of an unknown kind, or one whose package is not installed.
+    """
+    file_system = getattr(root, "fs", None)
+    if file_system is not None and not isinstance(root, Path):
+        return RemoteObjects(file_system, str(getattr(root, "path", root)), str(root))
+    text = os.fspath(root)
+    if "://" not in text:
+        return LocalObjects(text)
+    if text.startswith("file://"):
+        from urllib.parse import unquote, urlsplit
+
+        return LocalObjects(unquote(urlsplit(text).path))
+    from fsspec.core import url_to_fs
+
+    try:
+        file_system, path = url_to_fs(text, **dict(options or {}))
+    except (ImportError, ValueError, TypeError) as error:
+        raise WorkspaceError(
+            f"The workspace {text} cannot be opened",
+            why=str(error),
+            advice="Install the fsspec package for this kind of URL",
+        ) from error
+    return RemoteObjects(file_system, path, text)
+
+
+def _comes_from_a_store(error: Exception) -> bool:
+    return type(error).__module__.split(".")[0] not in ("builtins", "airflow_provider")
+
+
+def _explain(uri: str, done: str, error: Exception) -> WorkspaceError:
+    why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return WorkspaceError(
+        f"{uri} cannot be {done}",
+        why=why,
+        advice="Check [scriptrun] workspace: that it exists, who may write there, its space",
+    )
