@@ -29,10 +29,10 @@ up: $(INSTALLED) ## Airflow with the example DAGs; prints address and login, Ctr
 	$(BIN)/python scripts/airflow_instance.py up
 
 test: $(INSTALLED) ## every test
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 test-fast: $(INSTALLED) ## the tests that take under two minutes together
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow and not crash" $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not crash" $(ARGS)
 
 lint: $(INSTALLED) ## style, import rules, and that the supervisor runs on Python 3.8
 	$(BIN)/ruff check .

@@ -166,7 +166,7 @@ class AirflowInstance:
 
     def wait_for_run(self, dag_id: str, run_id: str, timeout_seconds: float) -> str:
         """Wait for a DAG run's end and return its state, ``success`` or ``failed``."""
-        path = f"/dags/{dag_id}/dagRuns/{_quoted(run_id)}"
+        path = f"/dags/{dag_id}/dagRuns/{quoted(run_id)}"
 
         def ended() -> str | None:
             state = str(self.api("GET", path)["state"])
@@ -176,7 +176,7 @@ class AirflowInstance:
 
     def task_log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1) -> list[str]:
         """Return the lines of a task's log, as the web interface shows them, without their times."""
-        path = f"/dags/{dag_id}/dagRuns/{_quoted(run_id)}/taskInstances/{task_id}/logs/{try_number}"
+        path = f"/dags/{dag_id}/dagRuns/{quoted(run_id)}/taskInstances/{task_id}/logs/{try_number}"
         answer = self.api("GET", f"{path}?full_content=true")
         return [str(line.get("event", "")) if isinstance(line, dict) else str(line) for line in answer["content"]]
 
@@ -222,7 +222,8 @@ class AirflowInstance:
         raise AirflowInstanceError(f"{complaint} within {timeout_seconds:.0f} s; see {self.log}")
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return ``text`` as one part of an URL's path."""
     return urllib.request.pathname2url(text).replace("/", "%2F")
 
 
@@ -246,7 +247,7 @@ def _demo(instance: AirflowInstance, dag_id: str, report_task: str) -> int:
         run_id = instance.trigger(dag_id)
         print(f"DAG {dag_id} runs as {run_id} ...", flush=True)
         state = instance.wait_for_run(dag_id, run_id, timeout_seconds=900)
-        tasks = instance.api("GET", f"/dags/{dag_id}/dagRuns/{_quoted(run_id)}/taskInstances")["task_instances"]
+        tasks = instance.api("GET", f"/dags/{dag_id}/dagRuns/{quoted(run_id)}/taskInstances")["task_instances"]
         for task in tasks:
             print(f"  {task['task_id']:<12} {task['state']}  {task['duration'] or 0:.1f} s")
         shown = [report_task] if state == "success" else [t["task_id"] for t in tasks if t["state"] == "failed"]

@@ -1,0 +1,35 @@
+"""One real Airflow for all the tests of this folder: API server, scheduler, dag-processor, triggerer, on SQLite."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from scripts.airflow_instance import CHECKOUT, AirflowInstance
+
+HERE = Path(__file__).parent
+#: How long a worker may be silent until Airflow gives its task to another: the default of 300 s is too long to wait for.
+HEARTBEAT_TIMEOUT_SECONDS = 12
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowInstance]:
+    """A running Airflow that serves the example DAGs and those of this folder; stopped at the end."""
+    home = tmp_path_factory.mktemp("airflow")
+    dags = home / "dags"
+    shutil.copytree(CHECKOUT / "dags", dags)
+    shutil.copytree(HERE / "dags", dags, dirs_exist_ok=True)
+    (dags / ".airflowignore").write_text("training/\njob/\n")
+    instance = AirflowInstance(
+        home,
+        dags,
+        options={
+            "AIRFLOW__SCRIPTRUN__LOCAL_ROOT": str(home / "target"),
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(HEARTBEAT_TIMEOUT_SECONDS),
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+        },
+    )
+    with instance.running():
+        yield instance

@@ -1,0 +1,125 @@
+"""What a person sees of a real Airflow: the demo twice, retries, clears and kills."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripts.airflow_instance import AirflowInstance, quoted
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("real_airflow")]
+
+#: How long the tests wait for what must happen.
+PATIENCE_SECONDS = 180
+
+
+def until(question: Any, what: str) -> Any:
+    """Wait for an event that shows in a file, a process or the API."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        answer = question()
+        if answer:
+            return answer
+        time.sleep(0.1)
+    raise AssertionError(f"{what} did not happen within {PATIENCE_SECONDS} s")
+
+
+def starts(folder: Path) -> list[tuple[str, int]]:
+    """(run id, process id) of each start of the script."""
+    path = folder / "starts"
+    return [(line.split()[0], int(line.split()[1])) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def task_instance(airflow: AirflowInstance, run_id: str, task_id: str = "job") -> dict[str, Any]:
+    return airflow.api("GET", f"/dags/job/dagRuns/{quoted(run_id)}/taskInstances/{task_id}")
+
+
+def worker_of(airflow: AirflowInstance, run_id: str) -> int:
+    """The process id of the task runner that executes the task."""
+    return int(until(lambda: task_instance(airflow, run_id)["pid"], "the worker of the task"))
+
+
+def clear(airflow: AirflowInstance, run_id: str) -> None:
+    airflow.api(
+        "POST",
+        "/dags/job/clearTaskInstances",
+        {"dry_run": False, "dag_run_id": run_id, "task_ids": ["job"], "only_failed": False, "reset_dag_runs": True},
+    )
+
+
+@pytest.mark.needs("network")
+def test_the_demo_builds_and_sends_once_and_says_so(airflow: AirflowInstance) -> None:
+    reports = []
+    for _ in range(2):
+        run_id = airflow.trigger("train_local")
+        assert airflow.wait_for_run("train_local", run_id, 600) == "success"
+        reports.append("\n".join(airflow.task_log("train_local", run_id, "report")))
+    first, second = reports
+    assert "status       Completed" in first
+    assert "metric       rmse = " in first
+    assert "environment  sklearn: built" in first
+    assert "nothing had to be sent" not in first
+    assert "outputs/model.json" in first
+    assert "environment  sklearn: reused, nothing was built" in second
+    assert "nothing had to be sent" in second
+
+
+def test_a_killed_worker_is_followed_by_a_try_that_joins(airflow: AirflowInstance, tmp_path: Path) -> None:
+    run_id = airflow.trigger("job", {"folder": str(tmp_path)})
+    until(lambda: starts(tmp_path), "the start of the script")
+    runner = worker_of(airflow, run_id)
+    supervisor = int(Path(f"/proc/{runner}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    os.kill(supervisor, signal.SIGKILL)
+    os.kill(runner, signal.SIGKILL)
+    until(lambda: task_instance(airflow, run_id)["try_number"] == 2, "the second try")
+    until(lambda: task_instance(airflow, run_id)["state"] == "running", "the second try's running")
+    (tmp_path / "go").touch()
+    assert airflow.wait_for_run("job", run_id, PATIENCE_SECONDS) == "success"
+    assert len(starts(tmp_path)) == 1
+
+
+def test_a_task_marked_failed_ends_its_script(airflow: AirflowInstance, tmp_path: Path) -> None:
+    run_id = airflow.trigger("job", {"folder": str(tmp_path)})
+    (_, pid), = until(lambda: starts(tmp_path), "the start of the script")
+    airflow.api("PATCH", f"/dags/job/dagRuns/{quoted(run_id)}/taskInstances/job", {"new_state": "failed"})
+    until(lambda: not alive(pid), "the end of the script")
+    assert airflow.wait_for_run("job", run_id, PATIENCE_SECONDS) == "failed"
+    assert len(starts(tmp_path)) == 1
+
+
+def test_a_cleared_task_runs_anew_after_success_and_while_it_runs(airflow: AirflowInstance, tmp_path: Path) -> None:
+    run_id = airflow.trigger("job", {"folder": str(tmp_path)})
+    (_, first), = until(lambda: starts(tmp_path), "the first start")
+    clear(airflow, run_id)
+    until(lambda: len(starts(tmp_path)) == 2, "the second start, after a clear of a running task")
+    assert not alive(first)
+    (tmp_path / "go").touch()
+    assert airflow.wait_for_run("job", run_id, PATIENCE_SECONDS) == "success"
+    assert len(starts(tmp_path)) == 2
+
+    clear(airflow, run_id)
+    until(lambda: len(starts(tmp_path)) == 3, "the third start, after a clear of a finished task")
+    assert airflow.wait_for_run("job", run_id, PATIENCE_SECONDS) == "success"
+    assert len({run for run, _ in starts(tmp_path)}) == 3
+
+
+def test_a_worker_that_is_told_to_go_leaves_the_run_to_the_next_try(airflow: AirflowInstance, tmp_path: Path) -> None:
+    run_id = airflow.trigger("job", {"folder": str(tmp_path)})
+    (_, pid), = until(lambda: starts(tmp_path), "the start of the script")
+    os.kill(worker_of(airflow, run_id), signal.SIGTERM)
+    until(lambda: task_instance(airflow, run_id)["try_number"] == 2, "the second try")
+    assert alive(pid)
+    (tmp_path / "go").touch()
+    assert airflow.wait_for_run("job", run_id, PATIENCE_SECONDS) == "success"
+    assert len(starts(tmp_path)) == 1
