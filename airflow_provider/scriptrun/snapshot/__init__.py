@@ -1,0 +1,55 @@
+"""What is sent: the exact files of a source directory, named by the sha256 of their manifest, and what Git knows of them.
+
+::
+
+    take(source_directory, cache_directory=...) -> Snapshot      ids, manifest, the files' bytes on demand
+    git_facts(source_directory) -> GitFacts                      commit, branch, repository, dirty, patch
+    restore(entries, open_blob, destination) -> RestoreFacts     a snapshot back into a new folder
+
+Names load when they are used: importing this package reads no other module of it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .blob import BlobSource
+    from .capture import take
+    from .git import Bundle, GitFacts, git_facts
+    from .limits import Limits
+    from .restore import RestoreFacts, restore
+    from .snapshot import Snapshot
+
+_HOME = {
+    "BlobSource": "blob",
+    "Bundle": "git",
+    "GitFacts": "git",
+    "Limits": "limits",
+    "RestoreFacts": "restore",
+    "Snapshot": "snapshot",
+    "git_facts": "git",
+    "restore": "restore",
+    "take": "capture",
+}
+
+__all__ = [
+    "BlobSource",
+    "Bundle",
+    "GitFacts",
+    "Limits",
+    "RestoreFacts",
+    "Snapshot",
+    "git_facts",
+    "restore",
+    "take",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
