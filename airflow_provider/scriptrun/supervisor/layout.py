@@ -61,6 +61,7 @@ class RunLayout:
         self.begun = os.path.join(folder, "begun")  #: made right before the script is started, once
         self.control = os.path.join(folder, "control")  #: FIFO: cancel requests
         self.lease = os.path.join(folder, "lease")  #: its modification time is when somebody last watched
+        self.collected = os.path.join(folder, "collected")  #: somebody has fetched all that they want of it
         self.packages = os.path.join(folder, "packages.txt")  #: the exact package list of the environment
 
     def stream(self, name: str) -> str:
@@ -71,6 +72,19 @@ class RunLayout:
         return streams[name]
 
 
+class EnvironmentLayout:
+    """The paths of one environment: ``environments/<key>/``, or the folder beside it in which it is being built."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.bin = os.path.join(folder, "bin")
+        self.python = os.path.join(self.bin, "python")
+        self.packages = os.path.join(folder, "packages.txt")  #: exact package list, ``name==version`` lines
+        self.in_use = os.path.join(folder, "in-use")  #: runs hold a shared flock on it; modified when last used
+        self.size = os.path.join(folder, "size.json")  #: bytes on disk, measured by the first clean that sees it
+        self.complete = os.path.join(folder, "complete.json")  #: written last: without it this is no environment
+
+
 class Layout:
     """The root on a target (default ``~/.scriptrun``, mode 0700) and every path in it. Makes nothing but on request."""
 
@@ -79,6 +93,8 @@ class Layout:
         self.blobs = os.path.join(self.root, "blobs")
         self.snapshots = os.path.join(self.root, "snapshots")
         self.incoming = os.path.join(self.root, "incoming")  #: half-received manifests and blobs
+        self.store_lock = os.path.join(self.root, "store.lock")  #: shared by who looks for blobs; the cleaner's
+        self.trash = os.path.join(self.root, "trash")  #: what was moved out of the way to be removed
         self.environments = os.path.join(self.root, "environments")
         self.locks = os.path.join(self.root, "locks")  #: resolved requirement locks
         self.supervisors = os.path.join(self.root, "supervisor")
@@ -88,6 +104,7 @@ class Layout:
         self.runs = os.path.join(self.root, "runs")
         self.checkpoints = os.path.join(self.root, "checkpoints")
         self.machine = os.path.join(self.root, "machine")  #: stands in for /etc/machine-id where there is none
+        self.clean_lock = os.path.join(self.root, "clean.lock")  #: held by the one that cleans
         self.cleaned = os.path.join(self.root, "cleaned")  #: its modification time is when the root was last cleaned
 
     def make_root(self) -> None:
@@ -104,13 +121,37 @@ class Layout:
         """Return ``snapshots/<id>``: the manifest, there only when every blob of it is."""
         return os.path.join(self.snapshots, check_sha256(snapshot_id))
 
+    def offered(self, snapshot_id: str) -> str:
+        """Return ``incoming/<id>``: the manifest of a snapshot whose blobs are still on their way."""
+        return os.path.join(self.incoming, check_sha256(snapshot_id))
+
     def environment(self, key: str) -> str:
         """Return ``environments/<key>``."""
         return os.path.join(self.environments, check_sha256(key))
 
+    def environment_parts(self, key: str) -> EnvironmentLayout:
+        """Return the paths within ``environments/<key>``."""
+        return EnvironmentLayout(self.environment(key))
+
+    def environment_draft(self, key: str) -> str:
+        """Return a new name beside ``environments/<key>``, to build in; the key's flock is held while it is used."""
+        return os.path.join(self.environments, ".tmp.%s.%s" % (check_sha256(key), os.urandom(4).hex()))
+
     def environment_lock(self, key: str) -> str:
         """Return ``locks/<key>``: the resolved requirements of a recipe, not an flock."""
         return os.path.join(self.locks, check_sha256(key))
+
+    def environment_flock(self, key: str) -> str:
+        """Return ``locks/<key>.flock``: held by who resolves the recipe, or builds the environment, of this key."""
+        return self.environment_lock(key) + ".flock"
+
+    def interpreter_facts(self, path: str) -> str:
+        """Return where it is kept what the interpreter at ``path`` said of itself."""
+        return os.path.join(self.locks, "interpreter-" + hashlib.sha256(os.fsencode(path)).hexdigest())
+
+    def package_list(self, sha256: str) -> str:
+        """Return where the package list with this content is kept, of an environment that is not ours."""
+        return os.path.join(self.locks, "packages-%s.txt" % check_sha256(sha256))
 
     def supervisor(self, version: str) -> str:
         """Return ``supervisor/<version>``."""
