@@ -27,7 +27,7 @@ OPERATIONS = {
     "poll": ("poll", "poll"),
     "cancel": ("cancel", "cancel"),
     "status": ("state", "status"),
-    "list": ("fetch", "list"),
+    "list": ("fetch", "list_files"),
     "fetch": ("fetch", "fetch"),
     "clean": ("clean", "clean"),
 }

@@ -69,7 +69,21 @@ def decode(manifest: bytes) -> List[Entry]:
         raise ManifestError("ends inside an entry")
     if any(a.path >= b.path for a, b in zip(entries, entries[1:])):
         raise ManifestError("entries are not sorted, or one path stands twice")
+    _check_tree(entries)
     return entries
+
+
+def _check_tree(entries: List[Entry]) -> None:
+    """Refuse a path below a file, a link or an empty directory: no tree has it, and a link would lead it outside."""
+    leaves = {entry.path for entry in entries}
+    folders = set()
+    for entry in entries:
+        folder = entry.path.rpartition(b"/")[0]
+        while folder and folder not in folders:
+            if folder in leaves:
+                raise ManifestError("%r lies below what is no folder" % (entry.path,))
+            folders.add(folder)
+            folder = folder.rpartition(b"/")[0]
 
 
 def _entry(path: bytes, kind: bytes, size: bytes, content: bytes) -> Entry:
@@ -81,4 +95,6 @@ def _entry(path: bytes, kind: bytes, size: bytes, content: bytes) -> Entry:
         raise ManifestError("entry of %r is damaged" % (path,))
     if name in (FILE, EXECUTABLE) and (len(content) != 64 or content.strip(b"0123456789abcdef")):
         raise ManifestError("entry of %r has no sha256" % (path,))
+    if name == LINK and (not content or b"\0" in content):
+        raise ManifestError("the link %r leads nowhere" % (path,))
     return Entry(path, name, int(size), content)
