@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import sys
+from typing import IO, Protocol
 
 
 class Reporter(Protocol):
@@ -16,3 +17,40 @@ class Reporter(Protocol):
 
     def warning(self, text: str) -> None:
         """Take a warning: a large source directory, a target that cannot be reached now."""
+
+
+class Quiet:
+    """Says nothing but warnings, and those to standard error."""
+
+    def line(self, text: str) -> None:  # noqa: D102
+        pass
+
+    def note(self, text: str) -> None:  # noqa: D102
+        pass
+
+    def warning(self, text: str) -> None:  # noqa: D102
+        sys.stderr.write(f"Warning: {text}\n")
+
+
+class Printer:
+    """Prints the script's lines as they are, and notes and warnings beside them. For plain Python and notebooks.
+
+    Streams are looked up when used: a notebook puts its own in ``sys``.
+    """
+
+    def line(self, text: str) -> None:  # noqa: D102
+        _print(sys.stdout, text)
+
+    def note(self, text: str) -> None:  # noqa: D102
+        _print(sys.stderr, text)
+
+    def warning(self, text: str) -> None:  # noqa: D102
+        _print(sys.stderr, f"Warning: {text}")
+
+
+def _print(stream: IO[str], text: str) -> None:
+    try:
+        stream.write(text + "\n")
+    except UnicodeEncodeError:  # a terminal of another encoding than UTF-8
+        stream.write(text.encode(stream.encoding or "ascii", "replace").decode(stream.encoding or "ascii") + "\n")
+    stream.flush()
