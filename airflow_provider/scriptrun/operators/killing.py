@@ -1,0 +1,55 @@
+"""What a signal to a task means. The task's state decides, never the signal.
+
+``on_kill`` runs when a person ended or cleared the task, and as well when its worker is being stopped, when the API
+server was away for three heartbeats, when a deploy moves it. Killing hours of training for the latter would be wrong.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol
+
+log = structlog.get_logger(__name__)
+
+#: States in which nobody will come back for the run: the task has ended, or was cleared while it ran.
+ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed", "restarting"})
+
+
+class Verdict(enum.Enum):
+    """What becomes of the run when its task is told to stop."""
+
+    CANCEL = "cancel"  #: a person ended or cleared the task, or its DAG run is gone
+    RETURN = "return"  #: the task goes on, elsewhere or later: the run is left alone and joined then
+    UNKNOWN = "unknown"  #: Airflow cannot be asked: the run is left alone
+
+
+def judge(states: dict[str, dict[str, str | None]], *, run_id: str, task_id: str, map_index: int) -> Verdict:
+    """Return the verdict for one task from ``get_task_states``' answer: ``{run id: {task id[_map index]: state}}``.
+
+    No entry at all means that the task or its DAG run was deleted. An entry without a state is one that the scheduler
+    reset to run it again: whether a person had cleared it is for the next try to say, which knows more.
+    """
+    name = task_id if map_index < 0 else f"{task_id}_{map_index}"
+    tasks = states.get(run_id) or {}
+    if name not in tasks:
+        return Verdict.CANCEL
+    state = tasks[name]
+    return Verdict.CANCEL if state is not None and str(getattr(state, "value", state)) in ENDED else Verdict.RETURN
+
+
+def ask(ti: RuntimeTaskInstanceProtocol) -> Verdict:
+    """Ask Airflow for the state of the task and judge. Not for a signal handler: it talks to the API server."""
+    map_index = -1 if ti.map_index is None else ti.map_index
+    try:
+        states = ti.get_task_states(
+            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=None if map_index < 0 else map_index
+        )
+    except Exception as error:  # noqa: BLE001  whatever the reason: not knowing must not kill a run
+        log.warning("Airflow does not say what became of this task; its run is left alone.", error=str(error))
+        return Verdict.UNKNOWN
+    return judge(states, run_id=ti.run_id, task_id=ti.task_id, map_index=map_index)
