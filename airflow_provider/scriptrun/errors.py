@@ -13,6 +13,8 @@
     ├── TargetError                   the compute target
     │   ├── TargetUnreachableError    cannot be reached now; a later try may
     │   ├── TargetRefusedError        answered, and cannot take the run (no Python, no space, read-only root)
+    │   │   └── OtherHostError        answered, and is another machine than the one that the run is on
+    │   ├── UnknownRunError           knows no run of this id
     │   └── ProtocolError             answered what no supervisor of ours says
     └── RunFailedError                the run ended, and not well; carries the run id, exit code and last lines
         ├── ScriptFailedError         the script ended with an exit code other than 0, or by a signal
@@ -94,6 +96,14 @@ class TargetUnreachableError(TargetError):
 
 class TargetRefusedError(TargetError):
     """The target answered, and cannot take the run: no Python, no space left, a read-only root."""
+
+
+class OtherHostError(TargetRefusedError):
+    """The target answered, and is another machine than the one that the run is on: nothing can be said about the run."""
+
+
+class UnknownRunError(TargetError):
+    """The target knows no run of this id: it never started there, or was cleaned away long after its end."""
 
 
 class ProtocolError(TargetError):
