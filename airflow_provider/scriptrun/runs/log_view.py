@@ -31,7 +31,9 @@ class LogView:
     :param offset: the byte of the log where this view starts.
     """
 
-    def __init__(self, sink: Callable[[str], None], *, cap_bytes: int = 0, whole: str = "run.log", offset: int = 0) -> None:
+    def __init__(
+        self, sink: Callable[[str], None], *, cap_bytes: int = 0, whole: str = "run.log", offset: int = 0
+    ) -> None:
         self._sink, self._cap, self._whole = sink, cap_bytes, whole
         self._pending = b""
         self._shown_bytes = 0
@@ -88,7 +90,9 @@ class LogView:
             if kept and room < 0:
                 break
             kept.append(line)
-        self._sink(f"... {self._omitted_bytes} bytes are not shown here, the whole log is {self._whole}; its last lines:")
+        self._sink(
+            f"... {self._omitted_bytes} bytes are not shown here, the whole log is {self._whole}; its last lines:"
+        )
         for line in reversed(kept):
             self._sink(line)
 

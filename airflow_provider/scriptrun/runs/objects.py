@@ -1,4 +1,6 @@
-"""Whole objects under a root: written once, read in parts, listed. Object storage has no append, rename or lock; nor have these.
+"""Whole objects under a root: written once, read in parts, listed.
+
+Object storage has no append, rename or lock, so these have none either.
 
 Local folders go through plain system calls (no import of fsspec, which costs more than the submission itself);
 everything else goes through fsspec.
@@ -13,7 +15,7 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from airflow_provider.scriptrun.errors import WorkspaceError
 from airflow_provider.scriptrun.supervisor.protocol.atomic import write_atomic
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 PIECE_BYTES = 1024 * 1024
 #: Parts of a multipart upload: what is held in memory; S3 allows 10,000 of them, so 160 GB per object.
 UPLOAD_PART_BYTES = 16 * 1024 * 1024
+#: How far a remote object is read ahead: a snapshot is read in the order in which it was written.
+READ_AHEAD_BYTES = 8 * 1024 * 1024
 #: What a killed writer left beside its place is removed after so long.
 STALE_SECONDS = 24 * 3600
 INCOMPLETE = ".incomplete"
@@ -54,8 +58,12 @@ class ObjectStore(ABC):
         """Write one object in pieces. It exists, whole, once the block ends well; an exception leaves nothing."""
 
     @abstractmethod
-    def read(self, name: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Yield an object's bytes in pieces."""
+    def open(self, name: str) -> IO[bytes]:
+        """Open an object for reading and seeking; reads of the file itself raise errors of the file system's own."""
+
+    @abstractmethod
+    def explained(self, name: str, done: str) -> contextlib.AbstractContextManager[None]:
+        """Turn the file system's own errors, within the block, into :class:`WorkspaceError`: ``name`` cannot be ``done``."""
 
     @abstractmethod
     def size(self, name: str) -> int | None:
@@ -72,6 +80,19 @@ class ObjectStore(ABC):
     @abstractmethod
     def remove(self, name: str) -> None:
         """Remove one object, if it exists."""
+
+    def read(self, name: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Yield an object's bytes in pieces."""
+        with self.explained(name, "read"), self.open(name) as file:
+            file.seek(offset)
+            left = length
+            while left is None or left > 0:
+                piece = file.read(PIECE_BYTES if left is None else min(left, PIECE_BYTES))
+                if not piece:
+                    return
+                yield piece
+                if left is not None:
+                    left -= len(piece)
 
     def get(self, name: str) -> bytes | None:
         """Return one small object as a whole; ``None`` when there is none."""
@@ -116,7 +137,7 @@ class LocalObjects(ObjectStore):
         return f"{self.root}/{name}" if name else self.root
 
     def put(self, name: str, data: bytes) -> None:  # noqa: D102
-        with self._explained(name, "written"):
+        with self.explained(name, "written"):
             path = self.path(name)
             try:
                 write_atomic(path, data, mode=FILE_MODE)
@@ -128,7 +149,7 @@ class LocalObjects(ObjectStore):
     def writer(self, name: str) -> Iterator[Writer]:  # noqa: D102
         path = self.path(name)
         beside = f"{os.path.dirname(path)}/.{secrets.token_hex(8)}{INCOMPLETE}"  # noqa: PTH120
-        with self._explained(name, "written"):
+        with self.explained(name, "written"):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             try:
                 with open(beside, "xb", buffering=PIECE_BYTES) as file:  # noqa: PTH123
@@ -141,27 +162,19 @@ class LocalObjects(ObjectStore):
                     os.unlink(beside)  # noqa: PTH108
                 raise
 
-    def read(self, name: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:  # noqa: D102
-        with self._explained(name, "read"), open(self.path(name), "rb", buffering=0) as file:  # noqa: PTH123
-            file.seek(offset)
-            left = length
-            while left is None or left > 0:
-                piece = file.read(PIECE_BYTES if left is None else min(left, PIECE_BYTES))
-                if not piece:
-                    return
-                yield piece
-                if left is not None:
-                    left -= len(piece)
+    def open(self, name: str) -> IO[bytes]:  # noqa: D102
+        with self.explained(name, "read"):
+            return open(self.path(name), "rb", buffering=0)  # noqa: PTH123, SIM115
 
     def size(self, name: str) -> int | None:  # noqa: D102
-        with self._explained(name, "read"):
+        with self.explained(name, "read"):
             try:
                 return os.stat(self.path(name)).st_size  # noqa: PTH116
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
     def names(self, folder: str) -> list[str]:  # noqa: D102
-        with self._explained(folder, "listed"):
+        with self.explained(folder, "listed"):
             try:
                 return sorted(n for n in os.listdir(self.path(folder)) if not n.endswith(INCOMPLETE))  # noqa: PTH208
             except FileNotFoundError:
@@ -170,7 +183,7 @@ class LocalObjects(ObjectStore):
     def walk(self, folder: str) -> dict[str, int]:  # noqa: D102
         found: dict[str, int] = {}
         root = self.path(folder)
-        with self._explained(folder, "listed"):
+        with self.explained(folder, "listed"):
             for parent, _folders, files in os.walk(root):
                 for name in files:
                     if not name.endswith((INCOMPLETE, ".tmp")):
@@ -179,7 +192,7 @@ class LocalObjects(ObjectStore):
         return dict(sorted(found.items()))
 
     def remove(self, name: str) -> None:  # noqa: D102
-        with self._explained(name, "removed"), contextlib.suppress(FileNotFoundError):
+        with self.explained(name, "removed"), contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(name))  # noqa: PTH108
 
     def sweep(self, folder: str) -> None:
@@ -190,7 +203,7 @@ class LocalObjects(ObjectStore):
                     os.unlink(entry.path)  # noqa: PTH108
 
     @contextlib.contextmanager
-    def _explained(self, name: str, done: str) -> Iterator[None]:
+    def explained(self, name: str, done: str) -> Iterator[None]:  # noqa: D102
         try:
             yield
         except OSError as error:
@@ -198,7 +211,7 @@ class LocalObjects(ObjectStore):
 
 
 class RemoteObjects(ObjectStore):
-    """Objects of any fsspec file system. An upload that is broken off is discarded by the store, or never named by it."""
+    """Objects of any fsspec file system. An upload that is broken off is discarded."""
 
     is_local = False
 
@@ -206,13 +219,13 @@ class RemoteObjects(ObjectStore):
         self._fs, self._path, self.url = file_system, path.rstrip("/"), url.rstrip("/")
 
     def put(self, name: str, data: bytes) -> None:  # noqa: D102
-        with self._explained(name, "written"):
+        with self.explained(name, "written"):
             self._fs.pipe_file(self._at(name), data)
 
     @contextlib.contextmanager
     def writer(self, name: str) -> Iterator[Writer]:  # noqa: D102
         # Leaving fsspec's own `with` by an exception would complete the upload of what has been written so far.
-        with self._explained(name, "written"):
+        with self.explained(name, "written"):
             file = self._fs.open(self._at(name), "wb", block_size=UPLOAD_PART_BYTES, autocommit=False)
             try:
                 yield file
@@ -222,20 +235,13 @@ class RemoteObjects(ObjectStore):
                 file.discard()
                 raise
 
-    def read(self, name: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:  # noqa: D102
-        with self._explained(name, "read"), self._fs.open(self._at(name), "rb", cache_type="readahead") as file:
-            file.seek(offset)
-            left = length
-            while left is None or left > 0:
-                piece = file.read(PIECE_BYTES if left is None else min(left, PIECE_BYTES))
-                if not piece:
-                    return
-                yield piece
-                if left is not None:
-                    left -= len(piece)
+    def open(self, name: str) -> IO[bytes]:  # noqa: D102
+        with self.explained(name, "read"):
+            file: IO[bytes] = self._fs.open(self._at(name), "rb", block_size=READ_AHEAD_BYTES, cache_type="readahead")
+            return file
 
     def get(self, name: str) -> bytes | None:  # noqa: D102
-        with self._explained(name, "read"):
+        with self.explained(name, "read"):
             try:
                 data: bytes = self._fs.cat_file(self._at(name))
             except FileNotFoundError:
@@ -243,7 +249,7 @@ class RemoteObjects(ObjectStore):
             return data
 
     def size(self, name: str) -> int | None:  # noqa: D102
-        with self._explained(name, "read"):
+        with self.explained(name, "read"):
             self._fs.invalidate_cache()
             try:
                 return int(self._fs.info(self._at(name))["size"])
@@ -251,7 +257,7 @@ class RemoteObjects(ObjectStore):
                 return None
 
     def names(self, folder: str) -> list[str]:  # noqa: D102
-        with self._explained(folder, "listed"):
+        with self.explained(folder, "listed"):
             self._fs.invalidate_cache()
             try:
                 paths = self._fs.ls(self._at(folder), detail=False)
@@ -260,7 +266,7 @@ class RemoteObjects(ObjectStore):
             return sorted({path.rstrip("/").rsplit("/", 1)[-1] for path in paths} - {""})
 
     def walk(self, folder: str) -> dict[str, int]:  # noqa: D102
-        with self._explained(folder, "listed"):
+        with self.explained(folder, "listed"):
             self._fs.invalidate_cache()
             root = self._at(folder)
             try:
@@ -271,14 +277,14 @@ class RemoteObjects(ObjectStore):
             return {path.removeprefix(prefix): int(info["size"]) for path, info in sorted(found.items())}
 
     def remove(self, name: str) -> None:  # noqa: D102
-        with self._explained(name, "removed"), contextlib.suppress(FileNotFoundError):
+        with self.explained(name, "removed"), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self._at(name))
 
     def _at(self, name: str) -> str:
         return f"{self._path}/{name}" if name else self._path
 
     @contextlib.contextmanager
-    def _explained(self, name: str, done: str) -> Iterator[None]:
+    def explained(self, name: str, done: str) -> Iterator[None]:  # noqa: D102
         try:
             yield
         except (WorkspaceError, GeneratorExit):

@@ -98,7 +98,9 @@ def _shorten(value: Any, limit: int) -> Any:
     if isinstance(value, str):
         # Measured as JSON, where a character may take twelve bytes.
         while len(json.dumps(value)) - 2 > limit:
-            value = value[: max(0, min(len(value) - 1, len(value) * limit // (len(json.dumps(value)) - 2)) - len(_SHORTENED))]
+            value = value[
+                : max(0, min(len(value) - 1, len(value) * limit // (len(json.dumps(value)) - 2)) - len(_SHORTENED))
+            ]
             if len(json.dumps(value)) - 2 + len(_SHORTENED) <= limit or not value:
                 return value + _SHORTENED
         return value

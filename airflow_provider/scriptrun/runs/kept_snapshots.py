@@ -1,0 +1,212 @@
+"""The snapshots that a workspace keeps: one pack of new blobs per submission, and an object that says where each blob lies.
+
+``snapshots/<id>`` is a line of canonical JSON (``{"manifest": bytes, "packs": [[id, bytes], ...], "version": 1}``), the
+manifest, and for each blob of it, in the order of its first mention, pack number and offset (``>IQ``). It is written
+last: what it names is whole. ``packs/<id>.pack`` holds blobs end to end; its id is the sha256 of canonical JSON of
+their hashes and sizes, so the same content has the same name before it is read.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from airflow_provider.scriptrun.errors import WorkspaceError
+from airflow_provider.scriptrun.runs import workspace_layout as layout
+from airflow_provider.scriptrun.runs.objects import PIECE_BYTES, LocalObjects
+from airflow_provider.scriptrun.supervisor.protocol.atomic import write_atomic
+from airflow_provider.scriptrun.supervisor.protocol.canonical import canonical_json, digest
+from airflow_provider.scriptrun.supervisor.protocol.manifest import EXECUTABLE, FILE, ManifestError, decode, snapshot_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from airflow_provider.scriptrun.runs.objects import ObjectStore
+    from airflow_provider.scriptrun.snapshot import Snapshot
+    from airflow_provider.scriptrun.supervisor.protocol.manifest import Entry
+
+_VERSION = 1
+_LOCATION = struct.Struct(">IQ")
+#: A snapshot whose blobs are spread over more packs than this gets those of the smallest ones anew, in one.
+MAX_PACKS = 64
+PACKS_AFTER_REPACKING = 16
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Blobs end to end in one object."""
+
+    id: str
+    size: int  #: bytes
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What keeping a snapshot wrote."""
+
+    blobs: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class _Location:
+    pack: Pack
+    offset: int
+
+
+class KeptSnapshot:
+    """A snapshot in a workspace, open for reading; use it in a ``with`` block."""
+
+    def __init__(self, store: ObjectStore, snapshot: str) -> None:
+        self._store = store
+        name = layout.snapshot_object(snapshot)
+        document = store.get(name)
+        if document is None:
+            raise WorkspaceError(f"The workspace {store.url} has no snapshot {snapshot}", advice="Was it removed?")
+        manifest, self._locations = _decode(document, store.uri(name))
+        if snapshot_id(manifest) != snapshot:
+            raise WorkspaceError(f"{store.uri(name)} is damaged", why="it holds the manifest of another snapshot")
+        self.entries: list[Entry] = decode(manifest)
+        self._sizes = _blob_sizes(self.entries)
+        self._packs: dict[str, IO[bytes]] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> KeptSnapshot:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._open.close()
+
+    def open_blob(self, sha256: str) -> Iterator[bytes]:
+        """Yield a blob's bytes; whoever restores checks them. Raises ``KeyError`` for one of another snapshot."""
+        left = self._sizes[sha256]
+        if not left:
+            return
+        location = self._locations[sha256]
+        name = layout.pack_object(location.pack.id)
+        with self._store.explained(name, "read"):
+            file = self._packs.get(name)
+            if file is None:
+                file = self._packs[name] = self._open.enter_context(self._store.open(name))
+            file.seek(location.offset)
+            while left > 0:
+                piece = file.read(min(left, PIECE_BYTES))
+                if not piece:
+                    raise WorkspaceError(f"{self._store.uri(name)} is damaged", why=f"it ends {left} bytes too early")
+                left -= len(piece)
+                yield piece
+
+
+def keep(
+    store: ObjectStore, snapshot: Snapshot, cache_directory: Path, progress: Callable[[int], None] | None = None
+) -> Kept:
+    """Keep a snapshot: nothing is written when it is there, else one pack of the blobs that its predecessor had not.
+
+    :param cache_directory: where the predecessor, of the same source directory, is remembered.
+    :param progress: called with the number of bytes written, piece by piece.
+
+    Raises :class:`WorkspaceError`; what was written so far is named by nothing then.
+    """
+    name = layout.snapshot_object(snapshot.id)
+    if store.size(name) is not None:
+        return Kept(0, 0)
+    memory = Path(cache_directory) / "kept" / digest(f"{store.url}\0{snapshot.root}".encode("utf-8", "surrogateescape"))
+    sizes = _blob_sizes(snapshot.entries)
+    locations = {sha: place for sha, place in _remembered(store, memory).items() if sha in sizes}
+    _forget_scattered(locations, sizes)
+    missing = [sha for sha, size in sizes.items() if size and sha not in locations]
+    if missing:
+        pack = Pack(digest(canonical_json([[sha, sizes[sha]] for sha in missing])), sum(sizes[sha] for sha in missing))
+        if store.size(layout.pack_object(pack.id)) != pack.size:
+            _write_pack(store, pack, missing, snapshot, progress)
+        offset = 0
+        for sha in missing:
+            locations[sha] = _Location(pack, offset)
+            offset += sizes[sha]
+    document = _encode(snapshot.manifest, sizes, locations)
+    store.put(name, document)
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(str(memory), snapshot.id.encode() + document)
+    return Kept(len(missing), sum(sizes[sha] for sha in missing))
+
+
+def _write_pack(
+    store: ObjectStore, pack: Pack, blobs: list[str], snapshot: Snapshot, progress: Callable[[int], None] | None
+) -> None:
+    if isinstance(store, LocalObjects):
+        store.sweep(layout.PACKS)
+    with store.writer(layout.pack_object(pack.id)) as writer:
+        for sha in blobs:
+            for chunk in snapshot.open_blob(sha):
+                writer.write(chunk)
+                if progress is not None:
+                    progress(len(chunk))
+
+
+def _remembered(store: ObjectStore, memory: Path) -> dict[str, _Location]:
+    """Return where the predecessor's blobs lie, if it is still in the workspace. Damage only costs time."""
+    try:
+        data = memory.read_bytes()
+    except OSError:
+        return {}
+    snapshot, document = data[:64].decode("ascii", "replace"), data[64:]
+    try:
+        _, locations = _decode(document, str(memory))
+    except WorkspaceError:
+        return {}
+    return locations if store.size(layout.snapshot_object(snapshot)) == len(document) else {}
+
+
+def _forget_scattered(locations: dict[str, _Location], sizes: Mapping[str, int]) -> None:
+    used: Counter[Pack] = Counter()
+    for sha, place in locations.items():
+        used[place.pack] += sizes[sha]
+    if len(used) > MAX_PACKS:
+        largest = {pack for pack, _ in used.most_common(PACKS_AFTER_REPACKING)}
+        for sha in [sha for sha, place in locations.items() if place.pack not in largest]:
+            del locations[sha]
+
+
+def _blob_sizes(entries: list[Entry] | tuple[Entry, ...]) -> dict[str, int]:
+    return {entry.content.decode("ascii"): entry.size for entry in entries if entry.type in (FILE, EXECUTABLE)}
+
+
+def _encode(manifest: bytes, sizes: Mapping[str, int], locations: Mapping[str, _Location]) -> bytes:
+    packs = list(dict.fromkeys(place.pack for place in locations.values()))
+    number = {pack: index for index, pack in enumerate(packs)}
+    header = {
+        "version": _VERSION,
+        "manifest": len(manifest),
+        "packs": [[pack.id, pack.size] for pack in packs],
+    }
+    table = b"".join(
+        _LOCATION.pack(number[locations[sha].pack], locations[sha].offset) for sha, size in sizes.items() if size
+    )
+    return canonical_json(header) + b"\n" + manifest + table
+
+
+def _decode(document: bytes, where: str) -> tuple[bytes, dict[str, _Location]]:
+    try:
+        first, _, rest = document.partition(b"\n")
+        header: dict[str, Any] = json.loads(first)
+        if header["version"] != _VERSION:
+            raise WorkspaceError(
+                f"{where} has the format {header['version']}", advice="Install a newer version of the provider"
+            )
+        packs = [Pack(str(name), int(size)) for name, size in header["packs"]]
+        manifest, table = rest[: header["manifest"]], rest[header["manifest"] :]
+        blobs = [(sha, size) for sha, size in _blob_sizes(decode(manifest)).items() if size]
+        places = [_Location(packs[pack], offset) for pack, offset in _LOCATION.iter_unpack(table)]
+        if len(places) != len(blobs):
+            raise ValueError(f"it places {len(places)} of {len(blobs)} blobs")
+        for (sha, size), place in zip(blobs, places, strict=True):
+            if place.offset + size > place.pack.size:
+                raise ValueError(f"blob {sha} lies outside its pack")
+    except (ManifestError, ValueError, TypeError, KeyError, IndexError, struct.error) as error:
+        raise WorkspaceError(f"{where} is damaged", why=str(error)) from None
+    return manifest, {sha: place for (sha, _), place in zip(blobs, places, strict=True)}
