@@ -3,33 +3,13 @@
 A plan is the JSON document that ``scriptrun/environments/plan.py`` makes on the worker; its form stands there.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, Optional
 
 from .environment_errors import EnvironmentFailed
+from .environment_prepared import Prepared
 from .layout import Layout
 
 __all__ = ["EnvironmentFailed", "Prepared", "clean", "prepare"]
-
-
-class Prepared(NamedTuple):
-    """An environment that is ready. Plain JSON values only: ``_asdict()`` travels from the child that prepares it.
-
-    Whoever starts the script opens ``hold`` and takes a shared ``flock`` on it for as long as the run lives:
-    that, and nothing else, says that the environment is in use. It does so within ten minutes, during which
-    nothing that was just used is removed.
-    """
-
-    key: str  #: sha256 that names the environment: the run record's ``environment.id``
-    kind: str  #: the plan's kind
-    reused: bool  #: nothing was built (nor installed) for this run
-    lock_reused: bool  #: the requirements had been resolved before; no index was asked
-    interpreter: str  #: absolute path
-    python: str  #: its version, for instance ``3.11.7``
-    bin_dirs: List[str]  #: put first on the script's PATH, in this order
-    variables: Dict[str, str]  #: for the script; the run's own variables win over them
-    packages: Optional[str]  #: absolute path of the exact package list: ``name==version`` lines, sorted
-    package_count: Optional[int]  #: how many lines that list has
-    hold: Optional[str]  #: absolute path of the file to lock, see above; ``None`` where nothing can be removed
 
 
 def prepare(layout: Layout, plan: Dict[str, Any], *, secrets: Dict[str, str], tools: Dict[str, str]) -> Prepared:
@@ -40,14 +20,50 @@ def prepare(layout: Layout, plan: Dict[str, Any], *, secrets: Dict[str, str], to
     does not name is looked up on PATH. Blocks while another process builds the same environment, and says so.
     Raises ``EnvironmentFailed``.
     """
-    raise NotImplementedError
+    makers: Dict[str, Callable[[Layout, Dict[str, Any], Dict[str, str], Dict[str, str]], Prepared]] = {
+        "default": _found,
+        "user_managed": _found,
+        "existing_conda": _existing_conda,
+        "pip": _made,
+        "conda": _made,
+    }
+    maker = makers.get(plan.get("kind", ""))
+    if maker is None or plan.get("schema") != 1:
+        raise EnvironmentFailed(
+            "This supervisor knows no environment of kind %r, form %r." % (plan.get("kind"), plan.get("schema")),
+            "The provider on the worker is newer than what it installed here: let it install its own.",
+        )
+    try:
+        return maker(layout, plan, secrets, {name: path for name, path in tools.items() if path})
+    except OSError as error:
+        from .builders import from_os_error  # noqa: PLC0415
+
+        raise from_os_error(error, "The environment cannot be prepared") from error
 
 
 def clean(layout: Layout, *, budget_bytes: Optional[int], max_age_s: Optional[float]) -> Dict[str, int]:
-    """Remove environments: those not used for ``max_age_s`` seconds, then the least recently used until all take
-    at most ``budget_bytes``; leftovers of killed builders; locks that nothing needs. ``None``: no such bound.
+    """Remove environments, see :func:`environment_clean.clean`."""
+    from .environment_clean import clean as clean_environments  # noqa: PLC0415
 
-    Never one that a run holds, is being built, or was used within the last ten minutes.
-    Returns ``{"environments": how many, "bytes": on disk}``.
-    """
-    raise NotImplementedError
+    return clean_environments(layout, budget_bytes=budget_bytes, max_age_s=max_age_s)
+
+
+# A reuse takes a few milliseconds; so what only a build needs is imported by a build.
+
+
+def _found(layout: Layout, plan: Dict[str, Any], secrets: Dict[str, str], tools: Dict[str, str]) -> Prepared:
+    from .environment_found import prepare_found  # noqa: PLC0415
+
+    return prepare_found(layout, plan)
+
+
+def _existing_conda(layout: Layout, plan: Dict[str, Any], secrets: Dict[str, str], tools: Dict[str, str]) -> Prepared:
+    from .environment_found import prepare_existing_conda  # noqa: PLC0415
+
+    return prepare_existing_conda(layout, plan, tools)
+
+
+def _made(layout: Layout, plan: Dict[str, Any], secrets: Dict[str, str], tools: Dict[str, str]) -> Prepared:
+    from .environment_made import prepare_made  # noqa: PLC0415
+
+    return prepare_made(layout, plan, secrets, tools)

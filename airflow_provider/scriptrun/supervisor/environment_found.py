@@ -1,0 +1,61 @@
+"""Environments that are there already: the target's own interpreter, a named one, a conda environment. Only checked."""
+
+import os
+from typing import Any, Dict
+
+from .environment_errors import EnvironmentFailed
+from .environment_key import found_key
+from .environment_packages import package_list
+from .environment_prepared import Prepared
+from .environment_python import Interpreter, check_version, locate, probe
+from .layout import Layout, make_folder
+from .protocol.atomic import write_atomic
+from .protocol.canonical import digest
+
+
+def prepare_found(layout: Layout, plan: Dict[str, Any]) -> Prepared:
+    """Return the interpreter that the plan names (none: the target's own), checked: it exists, it runs, its version."""
+    interpreter = probe(layout, locate(plan.get("interpreter") or "python"))
+    check_version(interpreter, plan.get("python"))
+    return _as_found(layout, plan, interpreter, {})
+
+
+def prepare_existing_conda(layout: Layout, plan: Dict[str, Any], tools: Dict[str, str]) -> Prepared:
+    """Return the conda environment that the plan names, by its name or its path. Raises ``EnvironmentFailed``."""
+    from .builders_conda import activation, find_environment  # noqa: PLC0415 - only conda needs it
+
+    prefix = find_environment(plan["conda"]["environment"], tools)
+    python = os.path.join(prefix, "bin", "python")
+    if not os.path.exists(python):
+        raise EnvironmentFailed(
+            "The conda environment %s holds no Python." % prefix, "Install one: conda install -p %s python" % prefix
+        )
+    interpreter = probe(layout, python)
+    check_version(interpreter, plan.get("python"))
+    return _as_found(layout, plan, interpreter, activation(prefix))
+
+
+def _as_found(layout: Layout, plan: Dict[str, Any], interpreter: Interpreter, variables: Dict[str, str]) -> Prepared:
+    packages = package_list(interpreter.path)
+    path = layout.package_list(digest(packages.encode("utf-8")))
+    if not os.path.exists(path):
+        make_folder(layout.locks)
+        write_atomic(path, packages)
+    else:
+        os.utime(path)
+    variables = dict(plan["delivery"].get("variables") or {}, **variables)
+    if os.path.exists(os.path.join(interpreter.prefix, "pyvenv.cfg")):
+        variables.setdefault("VIRTUAL_ENV", interpreter.prefix)
+    return Prepared(
+        key=found_key(plan, interpreter),
+        kind=plan["kind"],
+        reused=True,
+        lock_reused=True,
+        interpreter=interpreter.executable,
+        python=interpreter.version,
+        bin_dirs=[os.path.dirname(interpreter.executable)],
+        variables=variables,
+        packages=path,
+        package_count=packages.count("\n"),
+        hold=None,
+    )

@@ -1,0 +1,335 @@
+"""The interpreters of a target: what one is, asked once and kept; and which one satisfies a wish."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from .environment_errors import EnvironmentFailed
+from .layout import Layout, make_folder
+from .protocol.atomic import write_atomic
+from .protocol.canonical import canonical_json
+
+#: An interpreter that has not answered after this hangs: a shim on a dead network drive, for instance.
+PROBE_TIMEOUT_S = 60.0
+#: Printed as the last line: what ``.pth`` files print comes before it.
+_PROBE = """
+import json, os, sys
+print()
+print(json.dumps({
+    "executable": sys.executable,
+    "version": sys.version.split()[0].rstrip("+"),
+    "implementation": sys.implementation.name,
+    "bits": 64 if sys.maxsize > 2 ** 32 else 32,
+    "prefix": sys.prefix,
+    "path": [p for p in sys.path if p and os.path.isdir(p)],
+}))
+"""
+
+
+class Interpreter(NamedTuple):
+    """A Python on the target."""
+
+    executable: str  #: absolute path
+    version: str  #: for instance ``3.11.7`` or ``3.14.0rc1``
+    implementation: str  #: ``cpython``, ``pypy``
+    bits: int  #: 64 or 32
+    prefix: str
+    path: List[str]  #: the folders from which it imports; empty where nobody asked
+
+    def identity(self) -> Dict[str, Any]:
+        """Return what makes a compiled package fit it: version, implementation, system, machine, C library."""
+        return {
+            "python": self.version,
+            "implementation": self.implementation,
+            "bits": self.bits,
+            "platform": platform_facts(),
+        }
+
+
+def platform_facts() -> Dict[str, str]:
+    """Return system, machine and C library with its version (empty where it does not say, as musl)."""
+    name = os.uname()
+    try:
+        libc = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (ValueError, OSError):
+        libc = ""
+    return {"system": name.sysname, "machine": name.machine, "libc": libc}
+
+
+def own_base() -> Interpreter:
+    """Return the interpreter that runs this code, without the virtual environment that it may stand in."""
+    return Interpreter(
+        executable=base_executable(sys.executable),
+        version=sys.version.split()[0].rstrip("+"),
+        implementation=sys.implementation.name,
+        bits=64 if sys.maxsize > 2**32 else 32,
+        prefix=sys.base_prefix,
+        path=[],
+    )
+
+
+def base_executable(executable: str) -> str:
+    """Return the real path of the interpreter behind ``executable``.
+
+    PEP 405: ``pyvenv.cfg`` beside an executable, or one folder up, marks a virtual environment and holds ``home``.
+    Before Python 3.11 ``sys._base_executable`` does not know this under ``-S``.
+    """
+    real = os.path.realpath(executable)
+    folder = os.path.dirname(os.path.abspath(executable))
+    for place in (folder, os.path.dirname(folder)):
+        home = _home(os.path.join(place, "pyvenv.cfg"))
+        if home is None:
+            continue
+        if not real.startswith(os.path.join(os.path.realpath(place), "")):
+            return real  # the usual case: a link out of the environment
+        for name in (os.path.basename(real), "python3", "python"):
+            candidate = os.path.join(home, name)
+            if os.path.exists(candidate):
+                return base_executable(candidate)
+    return real
+
+
+def _home(configuration: str) -> Optional[str]:
+    try:
+        with open(configuration, encoding="utf-8", errors="surrogateescape") as stream:
+            for line in stream:
+                name, _, value = line.partition("=")
+                if name.strip().lower() == "home":
+                    return value.strip()
+    except OSError:
+        pass
+    return None
+
+
+def probe(layout: Layout, executable: str) -> Interpreter:
+    """Return what the interpreter at the absolute path ``executable`` says of itself; a process only the first time.
+
+    Kept for as long as the file behind it and its ``pyvenv.cfg`` stay the same. Raises ``EnvironmentFailed``.
+    """
+    kept = layout.interpreter_facts(executable)
+    signature = _signature(executable)
+    if signature is not None:
+        try:
+            with open(kept, "rb") as stream:
+                known = json.loads(stream.read())
+            if known["signature"] == signature:
+                return Interpreter(**known["facts"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+    facts = _ask(executable)
+    if signature is not None:
+        make_folder(layout.locks)
+        write_atomic(kept, canonical_json({"signature": signature, "facts": facts._asdict()}))
+    return facts
+
+
+def _signature(executable: str) -> Optional[List[Any]]:
+    """Return what changes when the interpreter does; ``None`` for a script in front of it (a shim decides anew)."""
+    try:
+        real = os.path.realpath(executable)
+        with open(real, "rb") as stream:
+            if stream.read(2) == b"#!":
+                return None
+        facts = os.stat(real)
+    except OSError:
+        return None
+    marks = [real, facts.st_ino, facts.st_size, facts.st_mtime_ns]
+    folder = os.path.dirname(os.path.abspath(executable))
+    for place in (folder, os.path.dirname(folder)):
+        try:
+            marks.append(os.stat(os.path.join(place, "pyvenv.cfg")).st_mtime_ns)
+        except OSError:
+            marks.append(0)
+    return marks
+
+
+def _ask(executable: str) -> Interpreter:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "AIRFLOW"))}
+    try:
+        answer = subprocess.run(
+            [executable, "-c", _PROBE],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environ,
+            cwd="/",
+            timeout=PROBE_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EnvironmentFailed(
+            "The interpreter %s does not run: %s." % (executable, error),
+            "Name another interpreter, or repair this one on the target.",
+        ) from error
+    text = answer.stdout.decode("utf-8", "replace").strip().rpartition("\n")[2]
+    try:
+        said = json.loads(text)
+        facts = Interpreter(**said)
+    except (ValueError, TypeError):
+        complaint = answer.stderr.decode("utf-8", "replace").strip()[-2000:]
+        raise EnvironmentFailed(
+            "%s does not behave as a Python 3 interpreter (exit code %d)%s"
+            % (executable, answer.returncode, ": " + complaint if complaint else "."),
+            "Name a Python 3.8 or later.",
+        ) from None
+    return facts
+
+
+def find(layout: Layout, wish: str, uv: Optional[str]) -> Interpreter:
+    """Return an interpreter whose version satisfies ``wish`` (``==3.10.*``, ``>=3.9,<3.12``): our own, or one found.
+
+    Found ones are kept, so that looking costs a process once. None is ever downloaded. Raises ``EnvironmentFailed``
+    that says which there are.
+    """
+    own = own_base()
+    if satisfies(own.version, wish):
+        return own
+    kept = layout.interpreter_facts("wish " + wish)
+    try:
+        with open(kept, encoding="utf-8") as stream:
+            known = probe(layout, stream.read())
+        if satisfies(known.version, wish):
+            return known
+    except (OSError, EnvironmentFailed):
+        pass
+    seen = {own.version: own.executable}
+    for candidate in _candidates(wish, uv):
+        try:
+            facts = probe(layout, candidate)
+        except EnvironmentFailed:
+            continue  # a shim that leads nowhere is no candidate
+        base = base_executable(facts.executable)
+        if satisfies(facts.version, wish):
+            make_folder(layout.locks)
+            write_atomic(kept, base)
+            return probe(layout, base)
+        seen.setdefault(facts.version, base)
+    raise EnvironmentFailed(
+        "The environment asks for Python %s, and the target has only %s."
+        % (wish, ", ".join("%s (%s)" % pair for pair in sorted(seen.items()))),
+        "Install that Python on the target so that it is on PATH, or ask for one that is there.",
+    )
+
+
+def _candidates(wish: str, uv: Optional[str]) -> List[str]:
+    """Return interpreters worth a look: those on PATH by their versioned names, then what uv knows of."""
+    found = []
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        try:
+            names = os.listdir(folder or ".")
+        except OSError:
+            continue
+        found += [os.path.join(os.path.abspath(folder or "."), n) for n in names if re.match(r"python3\.\d+$", n)]
+    likely = [path for path in found if _may_satisfy(path, wish)]
+    others = [path for path in found if path not in likely]
+    known = []
+    if uv:
+        answer = subprocess.run(
+            [uv, "python", "find", "--no-project", "--no-config", wish],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=dict(os.environ, UV_PYTHON_DOWNLOADS="never"),
+            cwd="/",
+            check=False,
+        )
+        known = [line for line in answer.stdout.decode("utf-8", "replace").splitlines() if line.startswith("/")]
+    return likely + known + others
+
+
+def _may_satisfy(path: str, wish: str) -> bool:
+    minor = int(path.rpartition(".")[2])
+    return any(satisfies("3.%d.%d" % (minor, micro), wish) for micro in range(40))
+
+
+def locate(name: str) -> str:
+    """Return the absolute path of an interpreter named by a path or by a name on PATH; checked to be a program.
+
+    ``python`` (Azure ML's default) is the target's own: the one that the connection or the settings name.
+    Raises ``EnvironmentFailed``.
+    """
+    if name == "python":
+        return sys.executable
+    path = os.path.expanduser(name)
+    if os.sep in path:
+        if not os.path.isabs(path):
+            raise EnvironmentFailed(
+                "The interpreter %r is a relative path, and a target has no folder that it could be relative to." % name,
+                "Write an absolute path, or a name that is on the target's PATH.",
+            )
+        if os.path.isdir(path):
+            raise EnvironmentFailed("The interpreter %s is a folder." % path, "Name the program in it: bin/python.")
+        if not os.path.exists(path):
+            raise EnvironmentFailed(
+                "There is no interpreter %s on the target." % path, "Correct the path, or install it there."
+            )
+        if not os.access(path, os.X_OK):
+            raise EnvironmentFailed("The interpreter %s may not be executed." % path, "Give it execute permission.")
+        return path
+    found = program(name)
+    if found is None:
+        raise EnvironmentFailed(
+            "There is no interpreter named %s on the target's PATH (%s)." % (name, os.environ.get("PATH", "")),
+            "Name it by its absolute path, or install it there.",
+        )
+    return found
+
+
+def program(name: str) -> Optional[str]:
+    """Return the absolute path of the program ``name`` on PATH, or ``None``."""
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        candidate = os.path.join(os.path.abspath(folder or "."), name)
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+            return candidate
+    return None
+
+
+def check_version(interpreter: Interpreter, wish: Optional[str]) -> None:
+    """Raise ``EnvironmentFailed`` unless ``interpreter`` satisfies ``wish`` (``None``: whatever it is)."""
+    if wish and not satisfies(interpreter.version, wish):
+        raise EnvironmentFailed(
+            "%s is Python %s, and the environment asks for %s." % (interpreter.executable, interpreter.version, wish),
+            "Name another interpreter, or change the version that is asked for.",
+        )
+
+
+def release(version: str) -> Tuple[int, ...]:
+    """Return the leading numbers of a version: ``3.14.0rc1`` is (3, 14, 0)."""
+    numbers = re.match(r"\d+(?:\.\d+)*", version)
+    if numbers is None:
+        raise ValueError("%r is no version" % version)
+    return tuple(int(part) for part in numbers.group().split("."))
+
+
+def satisfies(version: str, wish: str) -> bool:
+    """Whether ``version`` satisfies every clause of ``wish``, a PEP 440 specifier; pre-release marks are ignored."""
+    return all(_clause(release(version), clause.strip()) for clause in wish.split(",") if clause.strip())
+
+
+def _clause(version: Tuple[int, ...], clause: str) -> bool:
+    match = re.match(r"(===|==|!=|~=|>=|<=|>|<)\s*(\d+(?:\.\d+)*)(\.\*)?\s*$", clause)
+    if match is None:
+        raise EnvironmentFailed("%r is no Python version that could be asked for." % clause, "Write for instance ==3.11.*")
+    operator, text, wildcard = match.groups()
+    asked = release(text)
+    if operator == "~=":
+        return version >= asked and version[: len(asked) - 1] == asked[:-1]
+    if wildcard:
+        same = version[: len(asked)] == asked
+    else:
+        width = max(len(version), len(asked))
+        version, asked = version + (0,) * (width - len(version)), asked + (0,) * (width - len(asked))
+        same = version == asked
+    return {
+        "==": same,
+        "===": same,
+        "!=": not same,
+        ">=": version >= asked,
+        "<=": version <= asked,
+        ">": version > asked,
+        "<": version < asked,
+    }[operator]
+
