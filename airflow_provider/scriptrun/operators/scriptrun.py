@@ -5,24 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowTaskTimeout
+
+from airflow_provider.scriptrun.operators import killing, retries as retrying
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from airflow.sdk import Context
+    from airflow.sdk import Context, RetryPolicy
+    from airflow.sdk.definitions.mappedoperator import OperatorPartial
 
     from airflow_provider.scriptrun.config import ScriptRunConfig
+    from airflow_provider.scriptrun.runs import Run
 
 
 class ScriptRunOperator(BaseOperator):
     """Run a script on a compute target, exactly once per try that starts it, and return the run record as XCom.
 
-    :param config: what to run: a ``ScriptRunConfig``, or a dictionary of its fields.
-    :param experiment: the series of runs that this one belongs to; the DAG's id by default.
+    The run does not depend on this process: when the worker dies or is stopped, the next try joins it, and its log goes
+    on. When a person ends or clears the task, the run is cancelled. Each top-level field of the record is an XCom key of
+    its own: ``train.output["metrics"]``.
+
+    :param config: what to run: a ``ScriptRunConfig``, or a dictionary of its fields. Templated, as a dictionary.
+    :param experiment: the series of runs that this one belongs to. Default: the DAG's id.
     :param arguments: take the place of the config's arguments.
     :param compute_target: an Airflow connection id, or ``local``; takes the place of the config's.
     :param environment_variables: added to the config's, and win over them.
     :param tags: added to the config's, and win over them.
+    :param retries: Default: what ``default_args`` or ``[core] default_task_retries`` say, else three, which then are not
+        spent on a script that fails (see ``retry_policy``).
+    :param retry_policy: Default: one that gives up at once where another try would end in the same way.
+    :raises ConfigurationError: a field is wrong, when the DAG file is parsed or, for what holds a template, when it runs.
     """
 
     template_fields: Sequence[str] = (
@@ -45,15 +58,35 @@ class ScriptRunOperator(BaseOperator):
         compute_target: str | None = None,
         environment_variables: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
+        retries: int | None = None,
+        retry_policy: RetryPolicy | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        retries = retrying.default_retries() if retries is None else retries
+        kwargs.setdefault("multiple_outputs", True)
+        super().__init__(
+            retries=int(retries), retry_policy=retry_policy or retrying.default_policy(retries), **kwargs
+        )
         self.config = config
         self.experiment = experiment
         self.arguments = arguments
         self.compute_target = compute_target
         self.environment_variables = environment_variables
         self.tags = tags
+        self._told_to_stop = False
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> OperatorPartial:  # type: ignore[override]
+        """Prepare a mapped task; the defaults are those of a task that is not mapped."""
+        prepared = super().partial(**kwargs)
+        if prepared.kwargs["retries"] is None:
+            # The scheduler reads a mapped task's retries from here, before any of its operators is made.
+            prepared.kwargs["retries"] = retrying.default_retries()
+        return prepared
+
+    def on_kill(self) -> None:
+        """Take note that the task was told to stop. Runs in a signal handler: no lock, no log, no question to Airflow."""
+        self._told_to_stop = True
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit or join the run, follow it to its end, collect what it left, and return its record."""

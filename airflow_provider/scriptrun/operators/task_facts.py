@@ -1,0 +1,54 @@
+"""What Airflow knows of a task that a run has to know: which try, of what, from which DAG file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider.scriptrun.runs.lineage import Attempt
+from airflow_provider.scriptrun.snapshot.git import Bundle
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+#: Azure ML's rule for an experiment's name, see ``runs.experiment``.
+MAX_EXPERIMENT_NAME = 255
+
+
+def attempt(context: Context) -> Attempt:
+    """Return which try asks, and how often it was cleared: what tells a retry from a clear."""
+    ti = context["ti"]
+    clear_number = getattr(context.get("dag_run"), "clear_number", None)
+    return Attempt(try_number=ti.try_number, max_tries=ti.max_tries, clear_number=clear_number or 0)
+
+
+def dag_folder(context: Context) -> Path:
+    """Return the folder of the DAG file on this worker: what relative paths of a configuration are relative to."""
+    return Path(context["dag"].fileloc).absolute().parent
+
+
+def bundle(context: Context) -> Bundle | None:
+    """Return the DAG bundle that the task came from; ``None`` where Airflow names none (``dag.test()``)."""
+    instance = getattr(context["ti"], "bundle_instance", None)
+    return None if instance is None else Bundle(name=instance.name, version=instance.version)
+
+
+def record_part(context: Context) -> dict[str, Any]:
+    """Return the ``airflow`` part of the run record."""
+    ti, origin = context["ti"], bundle(context)
+    return {
+        "dag_id": ti.dag_id,
+        "run_id": ti.run_id,
+        "task_id": ti.task_id,
+        "map_index": -1 if ti.map_index is None else ti.map_index,
+        "try_number": ti.try_number,
+        "bundle_name": origin.name if origin else None,
+        "bundle_version": origin.version if origin else None,
+    }
+
+
+def experiment_name(dag_id: str) -> str:
+    """Return a DAG's id as an experiment may be named: letters, digits, ``_`` and ``-``, a letter or digit first."""
+    name = re.sub(r"[^a-zA-Z0-9_-]", "_", dag_id).lstrip("_-")[:MAX_EXPERIMENT_NAME]
+    return name or "dag"

@@ -1,0 +1,267 @@
+"""Airflow without a database: one task instance, through the real task runner, over as many tries as a test wants.
+
+``FakeAirflow`` answers the execution API as the API server does for one task instance: its try number, its state, its
+XComs, its state store. Templates, rendered fields, retries, signals and masking are Airflow's own code. What a scheduler
+or a person does between two tries is a method: ``next_try``, ``clear``, ``clear_sibling``, ``set_state``.
+
+With a ``file`` everything outlives the process, so that a worker may be killed and another process goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+import httpx
+import structlog
+from airflow.sdk.api.datamodels._generated import TaskInstance
+from airflow.sdk.execution_time.supervisor import InProcessTestSupervisor
+
+NOW = "2026-01-01T00:00:00Z"
+RUN_ID = "manual__2026-01-01T00:00:00+00:00"
+NOT_FOUND = {"detail": {"reason": "not_found", "message": "nothing here"}}
+
+
+@dataclass
+class Stored:
+    """What Airflow's database holds about the task instance."""
+
+    try_number: int = 1
+    max_tries: int = 0
+    clear_number: int = 0
+    state: str | None = "running"
+    task_state: dict[str, Any] = field(default_factory=dict)
+    xcom: dict[str, Any] = field(default_factory=dict)
+    rendered: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one try ended: ``success``, ``failed``, ``up_for_retry``, ``up_for_reschedule``; and what it raised."""
+
+    state: str
+    error: BaseException | None
+    xcom: dict[str, Any]
+    lines: list[str]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The XCom value of the task."""
+        record = self.xcom["return_value"]
+        assert isinstance(record, dict)
+        return record
+
+    @property
+    def log(self) -> str:
+        """The task log's messages, one a line."""
+        return "\n".join(self.lines)
+
+
+class FakeAirflow:
+    """One task instance and all of Airflow that it sees."""
+
+    def __init__(
+        self,
+        *,
+        retries: int = 0,
+        file: Path | None = None,
+        map_index: int = -1,
+        conf: Mapping[str, Any] | None = None,
+        connections: Mapping[str, Mapping[str, Any]] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self.file, self.map_index, self.retries = file, map_index, retries
+        self.conf = dict(conf or {})
+        self.connections, self.variables = dict(connections or {}), dict(variables or {})
+        self.away = False  #: the API server cannot be reached
+        self.refuses_writes = False  #: this process is one that Airflow has given up
+        self.requests: list[tuple[str, str]] = []
+        self.on_request: Callable[[str, str], None] | None = None
+        self._lock = threading.RLock()
+        self._memory = Stored(max_tries=retries)
+        if file is not None and not file.exists():
+            self._save(self._memory)
+
+    # What a scheduler or a person does -------------------------------------------------------------------------
+
+    @property
+    def stored(self) -> Stored:
+        """What the database holds now."""
+        with self._lock:
+            return Stored(**json.loads(self.file.read_text())) if self.file is not None else self._memory
+
+    def next_try(self) -> None:
+        """Let the scheduler start the next try, after a failure or a worker that was lost."""
+        self._change(lambda s: _update(s, try_number=s.try_number + 1, state="running"))
+
+    def again(self) -> None:
+        """Let the scheduler start the same try again, after it was rescheduled."""
+        self._change(lambda s: _update(s, state="running"))
+
+    def clear(self) -> None:
+        """Do what Clear does, and start the try that follows (``clear_task_instances``)."""
+        self._change(
+            lambda s: _update(
+                s,
+                max_tries=s.try_number + self.retries,
+                try_number=s.try_number + 1,
+                clear_number=s.clear_number + 1,
+                state="running",
+            )
+        )
+
+    def clear_sibling(self) -> None:
+        """Clear another task of the same DAG run: only ``clear_number`` grows for us."""
+        self._change(lambda s: _update(s, clear_number=s.clear_number + 1))
+
+    def set_state(self, state: str | None) -> None:
+        """Set the task's state, as a person does with Mark success, Mark failed or Clear; ``"gone"`` deletes it."""
+        self._change(lambda s: _update(s, state=state))
+
+    # One try ---------------------------------------------------------------------------------------------------
+
+    def run(self, task: Any) -> Outcome:
+        """Run one try of the task to its end in this process. From the main thread, as signals have it."""
+        previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
+        with structlog.testing.capture_logs() as captured:
+            try:
+                result = InProcessTestSupervisor.start(what=self._instance(task), task=task, client=self._client())
+            finally:
+                for number, handler in previous.items():
+                    signal.signal(number, handler)
+        state = str(getattr(result.state, "value", result.state))
+        self._change(lambda s: _update(s, state=state))
+        lines = [str(entry["event"]) for entry in captured if entry["log_level"] != "debug"]
+        return Outcome(state, result.error, dict(self.stored.xcom), lines)
+
+    def _instance(self, task: Any) -> TaskInstance:
+        return TaskInstance(
+            id=uuid.uuid4(),
+            task_id=task.task_id,
+            dag_id=task.dag.dag_id,
+            run_id=RUN_ID,
+            try_number=self.stored.try_number,
+            map_index=self.map_index,
+            dag_version_id=uuid.uuid4(),
+        )
+
+    def _client(self) -> Any:
+        return InProcessTestSupervisor._Client(base_url="http://fake", token="", transport=httpx.MockTransport(self))
+
+    # The API server --------------------------------------------------------------------------------------------
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request of the task runner."""
+        path = unquote(request.url.path)
+        self.requests.append((request.method, path))
+        if self.on_request is not None:
+            self.on_request(request.method, path)
+        if self.away:
+            raise httpx.ConnectError("the API server is away", request=request)
+        body = json.loads(request.content) if request.content else None
+        head, _, tail = path.strip("/").partition("/")
+        name = path.rsplit("/", 1)[-1]
+        if path.endswith("/run"):
+            return httpx.Response(200, json=self._context())
+        if path == "/task-instances/states":
+            return httpx.Response(200, json={"task_states": self._states(parse_qs(request.url.query.decode()))})
+        if path.endswith("/rtif"):
+            self._change(lambda s: _update(s, rendered=body))
+            return httpx.Response(201, json={"message": "ok"})
+        if head in ("connections", "variables"):
+            return self._lookup(head, tail)
+        if head == "xcoms":
+            return self._xcom(request.method, name, body)
+        if "state-store" in path or "/store/" in path or head == "store":
+            return self._state_store(request.method, name, body)
+        if path.endswith("/state"):
+            return httpx.Response(204)
+        return httpx.Response(200, json={"text": "ok"})
+
+    def _context(self) -> dict[str, Any]:
+        stored = self.stored
+        return {
+            "dag_run": {
+                "dag_id": "dag",
+                "run_id": RUN_ID,
+                "logical_date": NOW,
+                "data_interval_start": NOW,
+                "data_interval_end": NOW,
+                "run_after": NOW,
+                "start_date": NOW,
+                "end_date": None,
+                "clear_number": stored.clear_number,
+                "run_type": "manual",
+                "state": "running",
+                "conf": self.conf,
+                "consumed_asset_events": [],
+                "partition_key": None,
+                "partition_date": None,
+                "note": None,
+            },
+            "task_reschedule_count": 0,
+            "max_tries": stored.max_tries,
+            "variables": [],
+            "connections": [],
+            "xcom_keys_to_clear": list(stored.xcom),
+            # task_instances._is_eligible_to_retry of the API server
+            "should_retry": stored.max_tries != 0 and stored.try_number <= stored.max_tries,
+        }
+
+    def _states(self, query: Mapping[str, list[str]]) -> dict[str, dict[str, str | None]]:
+        (task_id,) = query["task_ids"]
+        state = self.stored.state
+        if state == "gone":
+            return {}
+        return {RUN_ID: {task_id if self.map_index < 0 else f"{task_id}_{self.map_index}": state}}
+
+    def _lookup(self, kind: str, name: str) -> httpx.Response:
+        if kind == "connections" and name in self.connections:
+            return httpx.Response(200, json={"conn_id": name, **self.connections[name]})
+        if kind == "variables" and name in self.variables:
+            return httpx.Response(200, json={"key": name, "value": self.variables[name]})
+        return httpx.Response(404, json=NOT_FOUND)
+
+    def _xcom(self, method: str, name: str, body: Any) -> httpx.Response:
+        if method == "POST":
+            self._change(lambda s: _update(s, xcom={**s.xcom, name: body}))
+            return httpx.Response(201, json={"message": "ok"})
+        if method == "DELETE":
+            self._change(lambda s: _update(s, xcom={key: value for key, value in s.xcom.items() if key != name}))
+            return httpx.Response(200, json={"message": "ok"})
+        return httpx.Response(404, json=NOT_FOUND)
+
+    def _state_store(self, method: str, name: str, body: Any) -> httpx.Response:
+        if method == "PUT":
+            if self.refuses_writes:
+                return httpx.Response(409, json={"detail": {"reason": "not_running", "message": "given up"}})
+            self._change(lambda s: _update(s, task_state={**s.task_state, name: body["value"]}))
+            return httpx.Response(204)
+        kept = self.stored.task_state
+        return httpx.Response(200, json={"value": kept[name]}) if name in kept else httpx.Response(404, json=NOT_FOUND)
+
+    def _change(self, change: Callable[[Stored], None]) -> None:
+        with self._lock:
+            stored = self.stored
+            change(stored)
+            self._save(stored)
+
+    def _save(self, stored: Stored) -> None:
+        if self.file is None:
+            self._memory = stored
+            return
+        beside = self.file.with_suffix(f".{uuid.uuid4().hex}")
+        beside.write_text(json.dumps(asdict(stored)))
+        beside.replace(self.file)
+
+
+def _update(stored: Stored, **values: Any) -> None:
+    for name, value in values.items():
+        setattr(stored, name, value)
