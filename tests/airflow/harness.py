@@ -9,6 +9,7 @@ With a ``file`` everything outlives the process, so that a worker may be killed 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import threading
@@ -127,10 +128,13 @@ class FakeAirflow:
 
     # One try ---------------------------------------------------------------------------------------------------
 
-    def run(self, task: Any) -> Outcome:
-        """Run one try of the task to its end in this process. From the main thread, as signals have it."""
+    def run(self, task: Any, *, capture: bool = True) -> Outcome:
+        """Run one try of the task to its end in this process. From the main thread, as signals have it.
+
+        :param capture: keep the task log's lines for the outcome; else they go where logging is configured to.
+        """
         previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
-        with structlog.testing.capture_logs() as captured:
+        with structlog.testing.capture_logs() if capture else contextlib.nullcontext([]) as captured:
             try:
                 result = InProcessTestSupervisor.start(what=self._instance(task), task=task, client=self._client())
             finally:

@@ -1,0 +1,22 @@
+"""What the tests of Airflow's edge share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.airflow.workers import Nursery, nursery
+
+
+@pytest.fixture(scope="session")
+def one_nursery() -> Iterator[Nursery]:
+    with nursery() as started:
+        yield started
+
+
+@pytest.fixture
+def workers(one_nursery: Nursery) -> Iterator[Nursery]:
+    """Starts workers; kills what is left of them after the test."""
+    yield one_nursery
+    one_nursery.clear()
