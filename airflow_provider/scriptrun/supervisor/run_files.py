@@ -86,26 +86,26 @@ class RunFiles:
             raise Refusal(NO_SUCH_RUN, "There is no run %s in %s" % (self._run.id, layout.root)) from None
         self._folders: Dict[bytes, int] = {}
         for name in FOLDERS:
-            try:
-                self._folders[name] = self._open_folder(name)
-            except OSError as error:
-                if error.errno != errno.ENOENT:
-                    self._skip(name, _NO_FOLDER.get(error.errno or 0, error.strerror))
+            self._open_folder(name)
         self._inside = tuple(path + b"/" for path in map(_real_path, self._folders.values()) if path is not None)
 
-    def __enter__(self) -> "_Files":
+    def __enter__(self) -> "RunFiles":
         return self
 
     def __exit__(self, *_: object) -> None:
         for descriptor in (self._top, *self._folders.values()):
             os.close(descriptor)
 
-    def _open_folder(self, name: bytes) -> int:
-        code = open_folder(b"code", self._top)
+    def _open_folder(self, name: bytes) -> None:
         try:
-            return open_folder(name, code)
-        finally:
-            os.close(code)
+            code = open_folder(b"code", self._top)
+            try:
+                self._folders[name] = open_folder(name, code)
+            finally:
+                os.close(code)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                self._skip(name, _NO_FOLDER.get(error.errno or 0, error.strerror))
 
     def __iter__(self) -> Iterator[Tuple[bytes, bytes, int]]:
         """Yield path, name and the descriptor of the folder that holds it, of all that may be files."""
@@ -155,18 +155,18 @@ class RunFiles:
         """Open a file by its path. Raises ``NotAFileError`` for what is none of the run's, ``OSError``."""
         if path in FILES:
             return self._open_file(path, self._top)
-        top, *folders, name = parts = path.split(b"/")
-        if len(parts) < 2 or top not in FOLDERS or any(part in (b"", b".", b"..") for part in parts) or b"\0" in path:
+        top, *inner = path.split(b"/")
+        if top not in FOLDERS or not inner or any(part in (b"", b".", b"..") for part in inner) or b"\0" in path:
             raise NotAFileError("only files of outputs/ and logs/, %s can" % decoded(b", ".join(FILES)))
         if top not in self._folders:
             raise NotAFileError("%s is no folder" % decoded(top))
         descriptor = os.dup(self._folders[top])
         try:
-            for folder in folders:
-                inner = open_folder(folder, descriptor)
+            for folder in inner[:-1]:
+                following = open_folder(folder, descriptor)
                 os.close(descriptor)
-                descriptor = inner
-            return self._open_file(name, descriptor)
+                descriptor = following
+            return self._open_file(inner[-1], descriptor)
         finally:
             os.close(descriptor)
 

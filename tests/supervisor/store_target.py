@@ -1,0 +1,184 @@
+"""A target's store as tests see it: trees, their manifests, and the frames that a worker would send."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow_provider.scriptrun.supervisor import receive, store
+from airflow_provider.scriptrun.supervisor.layout import Layout
+from airflow_provider.scriptrun.supervisor.protocol import frames
+from airflow_provider.scriptrun.supervisor.protocol.manifest import Entry, encode, snapshot_id
+from airflow_provider.scriptrun.supervisor.serve import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+SUPERVISOR = Path(receive.__file__).parent
+
+
+class Parcel(NamedTuple):
+    """A snapshot as its sender has it."""
+
+    id: str
+    manifest: bytes
+    blobs: dict[str, bytes]
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def parcel(files: Mapping[str, bytes], executable: Iterable[str] = (), extra: Iterable[Entry] = ()) -> Parcel:
+    """Return the snapshot of these files."""
+    marked = set(executable)
+    entries = [
+        Entry(os.fsencode(path), "x" if path in marked else "f", len(data), sha256(data).encode())
+        for path, data in files.items()
+    ]
+    manifest = encode([*entries, *extra])
+    return Parcel(snapshot_id(manifest), manifest, {sha256(data): data for data in files.values()})
+
+
+def entries_on_disk(folder: Path) -> list[Entry]:
+    """Return what a manifest of this folder has to say, read without any code of the product."""
+    found = []
+    for path in os.scandir(os.fsencode(folder)):
+        found += _entries(path.path, path.name)
+    return found
+
+
+def _entries(path: bytes, name: bytes) -> list[Entry]:
+    facts = os.lstat(path)
+    if stat.S_ISLNK(facts.st_mode):
+        return [Entry(name, "l", 0, os.readlink(path))]
+    if stat.S_ISDIR(facts.st_mode):
+        inner = [entry for child in os.listdir(path) for entry in _entries(path + b"/" + child, name + b"/" + child)]
+        return inner or [Entry(name, "d", 0, b"")]
+    data = Path(os.fsdecode(path)).read_bytes()
+    return [Entry(name, "x" if facts.st_mode & 0o100 else "f", len(data), sha256(data).encode())]
+
+
+def offer_frames(thing: Parcel) -> bytes:
+    stream = io.BytesIO()
+    writer = frames.FrameWriter(stream)
+    writer.data(thing.manifest)
+    writer.end()
+    return stream.getvalue()
+
+
+def blob_frames(name: str, data: bytes, size: int | None = None) -> bytes:
+    stream = io.BytesIO()
+    writer = frames.FrameWriter(stream)
+    writer.json({"blob": name, "size": len(data) if size is None else size})
+    for chunk in frames.chunks(io.BytesIO(data), len(data)):
+        writer.data(chunk)
+    writer.end()
+    return stream.getvalue()
+
+
+def done_frame() -> bytes:
+    stream = io.BytesIO()
+    frames.FrameWriter(stream).json({"done": True})
+    return stream.getvalue()
+
+
+def send_frames(thing: Parcel, names: Iterable[str]) -> bytes:
+    return b"".join(blob_frames(name, thing.blobs[name]) for name in names) + done_frame()
+
+
+class Session:
+    """Calls a handler with the given input, and reads what it answered."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    def call(self, handler: Any, request: dict[str, Any], body: bytes = b"") -> list[Any]:
+        output = io.BytesIO()
+        handler(request, Channel(io.BytesIO(body), frames.FrameWriter(output), self.layout))
+        return list(answers(io.BytesIO(output.getvalue())))
+
+    def offer(self, thing: Parcel) -> list[str]:
+        (answer,) = self.call(receive.offer, {"op": "offer", "snapshot": thing.id}, offer_frames(thing))
+        return answer["missing"]
+
+    def send(self, thing: Parcel, names: Iterable[str]) -> dict[str, Any]:
+        (answer,) = self.call(receive.send, {"op": "send", "snapshot": thing.id}, send_frames(thing, names))
+        return answer
+
+    def put(self, thing: Parcel) -> None:
+        """Offer and send all of it."""
+        missing = self.offer(thing)
+        if missing:
+            assert self.send(thing, missing)["complete"]
+        assert store.has_snapshot(self.layout, thing.id)
+
+
+def answers(stream: Any) -> Iterator[Any]:
+    """Yield JSON objects as they are, and sequences of data as bytes."""
+    reader = frames.FrameReader(stream)
+    data = b""
+    while True:
+        frame = reader.next()
+        if frame is None:
+            return
+        kind, payload = frame
+        if kind == frames.DATA:
+            data += payload
+        elif kind == frames.END:
+            yield data
+            data = b""
+        else:
+            yield frames.FrameReader(io.BytesIO(frames.JSON + len(payload).to_bytes(4, "big") + payload)).json()
+
+
+class Serve:
+    """A supervisor's session in a process of its own, started as it is on a target. A context manager."""
+
+    def __init__(self, root: Path, interpreter: str = sys.executable) -> None:
+        folder = root.parent / "started"
+        folder.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            (folder / "scriptrun_supervisor").symlink_to(SUPERVISOR)
+        code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from scriptrun_supervisor.serve import main; main()"
+        self.process = subprocess.Popen(
+            [interpreter, "-I", "-S", "-E", "-B", "-c", code, str(folder), "serve", "--root", str(root)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self.process.stdin
+        assert self.process.stdout
+        self.input, self.output = self.process.stdin, self.process.stdout
+        self.writer = frames.FrameWriter(self.input)
+        self.reader = frames.FrameReader(self.output)
+        frames.find_marker(self.output)
+
+    def __enter__(self) -> Serve:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self.input.close()
+        self.output.read()
+        self.process.wait()
+        self.output.close()
+
+    def ask(self, request: dict[str, Any], body: bytes = b"") -> dict[str, Any]:
+        self.writer.json(request)
+        self.input.write(body)
+        self.input.flush()
+        answer = self.reader.json()
+        assert answer is not None
+        return answer
+
+    def put(self, thing: Parcel) -> None:
+        missing = self.ask({"op": "offer", "snapshot": thing.id}, offer_frames(thing))["missing"]
+        if missing:
+            assert self.ask({"op": "send", "snapshot": thing.id}, send_frames(thing, missing))["complete"]

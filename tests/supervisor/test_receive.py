@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import io
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider.scriptrun.supervisor import receive, store
+from airflow_provider.scriptrun.supervisor.layout import Layout
+from airflow_provider.scriptrun.supervisor.protocol import frames
+from airflow_provider.scriptrun.supervisor.protocol.manifest import Entry, encode, snapshot_id
+from airflow_provider.scriptrun.supervisor.refusal import Refusal
+from tests.supervisor.store_target import (
+    Parcel,
+    Serve,
+    Session,
+    blob_frames,
+    done_frame,
+    offer_frames,
+    parcel,
+    send_frames,
+    sha256,
+)
+
+FILES = {"train.py": b"print()\n", "lib/a.py": b"a" * 100_000, "lib/b.py": b"b", "lib/same.py": b"b", "empty": b""}
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return Session(Layout(str(tmp_path / "root")))
+
+
+def test_an_empty_store_misses_every_blob_once_in_the_manifests_order(session: Session) -> None:
+    thing = parcel(FILES)
+    expected = [sha256(FILES[name]) for name in ("empty", "lib/a.py", "lib/b.py", "train.py")]
+    assert session.offer(thing) == expected
+
+
+def test_a_snapshot_exists_only_when_its_last_blob_has_arrived(session: Session) -> None:
+    thing = parcel(FILES)
+    missing = session.offer(thing)
+    answer = session.send(thing, missing[:-1])
+    assert answer == {"received": 3, "bytes": 100_001, "complete": False}
+    assert not store.has_snapshot(session.layout, thing.id)
+    assert session.offer(thing) == missing[-1:]
+    assert session.send(thing, missing[-1:])["complete"]
+    assert store.has_snapshot(session.layout, thing.id)
+    assert session.offer(thing) == []
+
+
+def test_a_snapshot_of_blobs_that_are_all_here_is_complete_by_its_offer(session: Session) -> None:
+    session.put(parcel(FILES))
+    moved = parcel({"moved.py": FILES["lib/b.py"]})
+    assert session.offer(moved) == []
+    assert store.has_snapshot(session.layout, moved.id)
+
+
+def test_a_snapshot_without_files_is_complete_by_its_offer(session: Session) -> None:
+    empty = parcel({}, extra=[Entry(b"folder", "d", 0, b""), Entry(b"link", "l", 0, b"folder")])
+    assert session.offer(empty) == []
+    assert store.has_snapshot(session.layout, empty.id)
+
+
+def test_only_what_another_snapshot_lacks_is_missing(session: Session) -> None:
+    session.put(parcel(FILES))
+    changed = parcel({**FILES, "train.py": b"print(1)\n"})
+    assert session.offer(changed) == [sha256(b"print(1)\n")]
+
+
+def test_blobs_cannot_be_written_to_and_nothing_half_is_left(session: Session) -> None:
+    thing = parcel(FILES)
+    session.put(thing)
+    layout = session.layout
+    for name, data in thing.blobs.items():
+        path = Path(layout.blob(name))
+        assert path.read_bytes() == data
+        assert path.stat().st_mode & 0o777 == 0o444
+    assert os.listdir(layout.incoming) == []
+
+
+def test_blobs_and_root_have_their_modes_whatever_the_umask(session: Session) -> None:
+    previous = os.umask(0o077)
+    try:
+        session.put(parcel({"a": b"a"}))
+    finally:
+        os.umask(previous)
+    assert Path(session.layout.blob(sha256(b"a"))).stat().st_mode & 0o777 == 0o444
+    assert Path(session.layout.root).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_manifest_that_is_not_what_its_id_says_is_refused(session: Session) -> None:
+    thing = parcel(FILES)
+    with pytest.raises(Refusal, match="arrived with other content") as refused:
+        session.offer(Parcel(thing.id, thing.manifest + b" ", {}))
+    assert refused.value.code == "damaged"
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [Entry(b"../out", "f", 1, sha256(b"a").encode())],
+        [Entry(b"/etc/x", "f", 1, sha256(b"a").encode())],
+        [Entry(b"a/../../b", "f", 1, sha256(b"a").encode())],
+        [Entry(b"link", "l", 0, b"/etc"), Entry(b"link/passwd", "f", 1, sha256(b"a").encode())],
+        [Entry(b"file", "f", 1, sha256(b"a").encode()), Entry(b"file/x", "d", 0, b"")],
+        [Entry(b"a", "f", 1, b"no hash")],
+        [Entry(b"a", "l", 0, b"")],
+    ],
+)
+def test_a_manifest_that_leaves_its_root_is_refused(session: Session, entries: list[Entry]) -> None:
+    manifest = encode(entries)
+    with pytest.raises(Refusal) as refused:
+        session.offer(Parcel(snapshot_id(manifest), manifest, {}))
+    assert refused.value.code == "bad_request"
+    assert not os.path.exists(session.layout.offered(snapshot_id(manifest)))
+
+
+def test_a_manifest_over_the_limit_is_refused(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider.scriptrun.supervisor.protocol.manifest.MAX_MANIFEST_BYTES", 100)
+    with pytest.raises(Refusal, match="longer than the 100 bytes"):
+        session.offer(parcel(FILES))
+
+
+@pytest.mark.parametrize("name", ["../../x", "", None, "A" * 64, "0" * 63, 7])
+def test_a_snapshot_id_that_is_no_sha256_is_refused(session: Session, name: object) -> None:
+    with pytest.raises(Refusal):
+        session.call(receive.offer, {"op": "offer", "snapshot": name})
+    with pytest.raises(Refusal):
+        session.call(receive.send, {"op": "send", "snapshot": name})
+
+
+def test_blobs_of_a_snapshot_that_was_not_offered_are_refused(session: Session) -> None:
+    with pytest.raises(Refusal, match="was not offered"):
+        session.send(parcel(FILES), [])
+
+
+def test_a_blob_that_the_snapshot_does_not_name_is_refused(session: Session) -> None:
+    thing = parcel(FILES)
+    session.offer(thing)
+    body = blob_frames(sha256(b"stranger"), b"stranger")
+    with pytest.raises(Refusal, match="no blob of this snapshot"):
+        session.call(receive.send, {"op": "send", "snapshot": thing.id}, body)
+    assert not os.path.exists(session.layout.blob(sha256(b"stranger")))
+
+
+@pytest.mark.parametrize("damage", [b"x" * 100_000, b"a" * 99_999, b"a" * 100_001, b""])
+def test_a_damaged_blob_is_refused_by_name_and_the_others_are_kept(session: Session, damage: bytes) -> None:
+    thing = parcel(FILES)
+    missing = session.offer(thing)
+    bad = sha256(FILES["lib/a.py"])
+    body = b"".join(
+        blob_frames(name, damage if name == bad else thing.blobs[name], len(thing.blobs[name])) for name in missing
+    )
+    (answer,) = session.call(receive.send, {"op": "send", "snapshot": thing.id}, body + done_frame())
+    assert answer["error"]["code"] == "damaged"
+    assert bad in answer["error"]["message"]
+    assert (answer["damaged"], answer["received"], answer["complete"]) == ([bad], 3, False)
+    assert session.offer(thing) == [bad]
+    assert os.listdir(session.layout.incoming) == [thing.id]
+
+
+def test_a_flipped_bit_anywhere_in_the_data_is_noticed(session: Session) -> None:
+    data = random.Random(7).randbytes(300_000)
+    thing = parcel({"data": data})
+    for position in (0, 65_535, 65_536, 299_999):
+        session.offer(thing)
+        flipped = bytearray(data)
+        flipped[position] ^= 1
+        body = blob_frames(sha256(data), bytes(flipped)) + done_frame()
+        (answer,) = session.call(receive.send, {"op": "send", "snapshot": thing.id}, body)
+        assert answer["damaged"] == [sha256(data)]
+
+
+def test_a_transfer_cut_at_any_byte_goes_on_where_it_was(tmp_path: Path) -> None:
+    generator = random.Random(11)
+    thing = parcel({f"f{n}": generator.randbytes(generator.choice([0, 5, 3000, 70_000])) for n in range(20)})
+    for round_number in range(60):
+        session = Session(Layout(str(tmp_path / str(round_number))))
+        missing = session.offer(thing)
+        body = send_frames(thing, missing)
+        cut = generator.randrange(len(body) - len(done_frame()) + 1)
+        with pytest.raises(frames.FrameError):
+            session.call(receive.send, {"op": "send", "snapshot": thing.id}, body[:cut])
+        whole = 0
+        position = 0
+        for name in missing:
+            position += len(blob_frames(name, thing.blobs[name]))
+            whole += position <= cut
+        left = session.offer(thing)
+        assert left == missing[whole:]
+        if left:
+            assert session.send(thing, left) == {
+                "received": len(left),
+                "bytes": sum(len(thing.blobs[name]) for name in left),
+                "complete": True,
+            }
+        assert store.has_snapshot(session.layout, thing.id)
+        assert os.listdir(session.layout.incoming) == []
+
+
+def test_two_senders_of_one_snapshot_at_once_both_end_well(tmp_path: Path) -> None:
+    thing = parcel({f"f{n}": os.urandom(2000) for n in range(200)})
+    root = tmp_path / "root"
+    with Serve(root) as first, Serve(root) as second:
+        for one in (first, second):
+            missing = one.ask({"op": "offer", "snapshot": thing.id}, offer_frames(thing))["missing"]
+            assert len(missing) == 200
+            one.writer.json({"op": "send", "snapshot": thing.id})
+        half = len(missing) // 2
+        for one in (first, second):  # both are in the middle of it at once
+            one.input.write(b"".join(blob_frames(name, thing.blobs[name]) for name in missing[:half]))
+            one.input.flush()
+        for one in (second, first):
+            one.input.write(send_frames(thing, missing[half:]))
+            one.input.flush()
+            answer = one.reader.json()
+            assert answer == {"received": 200, "bytes": 400_000, "complete": True}
+    assert Session(Layout(str(root))).offer(thing) == []
+
+
+def test_a_full_disk_says_so_and_ends_the_session_cleanly(tmp_path: Path) -> None:
+    thing = parcel({"big": os.urandom(400_000)})
+    root = tmp_path / "root"
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "sys.path.insert(0, sys.argv.pop(1)); from scriptrun_supervisor.serve import main; main()"
+    )
+    folder = tmp_path / "started"
+    folder.mkdir()
+    (folder / "scriptrun_supervisor").symlink_to(Path(receive.__file__).parent)
+    request = io.BytesIO()
+    writer = frames.FrameWriter(request)
+    writer.json({"op": "offer", "snapshot": thing.id})
+    request.write(offer_frames(thing))
+    writer.json({"op": "send", "snapshot": thing.id})
+    request.write(send_frames(thing, thing.blobs))
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", code, str(folder), "serve", "--root", str(root)],
+        input=request.getvalue(),
+        capture_output=True,
+        check=False,
+    )
+    output = io.BytesIO(done.stdout)
+    frames.find_marker(output)
+    reader = frames.FrameReader(output)
+    assert reader.json() == {"missing": [sha256(thing.blobs.popitem()[1])]}
+    answer = reader.json()
+    assert answer
+    assert "error" in answer
+    assert reader.json() is None
+    assert os.listdir(root / "incoming") == [thing.id]
+    assert sum(len(files) for _, _, files in os.walk(root / "blobs")) == 0
+
+
+names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=8).filter(
+    lambda name: name not in (".", "..")
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(files=st.dictionaries(names, st.binary(max_size=200), max_size=12), have=st.data())
+def test_what_is_missing_is_what_is_not_there(tmp_path_factory: pytest.TempPathFactory, files, have) -> None:
+    session = Session(Layout(str(tmp_path_factory.mktemp("root"))))
+    there = have.draw(st.sets(st.sampled_from(sorted(files)))) if files else set()
+    if there:
+        session.put(parcel({name: files[name] for name in there}))
+    missing = session.offer(parcel(files))
+    assert set(missing) == {sha256(data) for data in files.values()} - {sha256(files[name]) for name in there}
+    assert len(missing) == len(set(missing))
