@@ -65,8 +65,8 @@ def collect(
     ]
     total, done = sum(file.size for file in lacking), 0
     for wanted, fetched in _in_step(lacking, target.fetch(run_id, [file.path for file in lacking])):
-        if fetched.file.path != wanted.path or fetched.offset:
-            raise ProtocolError(f"Asked for {wanted.path!r} of run {run_id}, the target sent {fetched.file.path!r}")
+        if fetched.path != wanted.path or fetched.offset:
+            raise ProtocolError(f"Asked for {wanted.path!r} of run {run_id}, the target sent {fetched.path!r}")
         _store(store, f"{folder}/{wanted.path}", fetched, wanted)
         done += wanted.size
         if progress is not None:

@@ -91,10 +91,12 @@ class ComputeTarget(ABC):
 
     :ivar target_type: the kind of target, for instance ``local``.
     :ivar name: the Airflow connection id that names it, or ``local``.
+    :ivar root: where it keeps everything of ours: a folder, or what its kind has in the place of one.
     """
 
     target_type: str
     name: str
+    root: str
 
     @abstractmethod
     def check(self) -> TargetFacts:
@@ -167,15 +169,18 @@ class ComputeTarget(ABC):
         """
 
     @abstractmethod
-    def files(self, run_id: str) -> list[RemoteFile]:
-        """Return what ``fetch`` can bring: regular files only, nothing through links that leave the run's folder."""
+    def files(self, run_id: str, *, hashed: bool = True) -> list[RemoteFile]:
+        """Return what ``fetch`` can bring: regular files only, nothing through links that leave the run's folder.
+
+        :param hashed: with the sha256 of each, for which the target reads them all.
+        """
 
     @abstractmethod
     def fetch(self, run_id: str, paths: Iterable[str | tuple[str, int]]) -> Iterator[FetchedFile]:
         """Bring files of a run, in the order asked for; ``(path, offset)`` begins at that byte.
 
         1. Each file is streamed: memory does not grow with its size.
-        2. What is read whole was verified when the last chunk has come.
+        2. What is read was verified when the last chunk has come.
         3. The next file comes when the chunks of the one before were read, or given up.
         """
 
@@ -186,6 +191,10 @@ class ComputeTarget(ABC):
             if item.error is not None and not isinstance(item.error, UnknownRunError):
                 raise item.error
         return {item.run_id: item.status for item in news if item.status is not None}
+
+    def collected(self, run_id: str) -> None:
+        """Say that all that is wanted of a run that is over has been stored: it may be removed before its time."""
+        return
 
     def clean(self, *, budget_bytes: int | None = None, budget_age_s: float | None = None) -> Mapping[str, int]:
         """Remove what is over age or budget and not in use; return what was removed: ``runs``, ``blobs``, ``bytes``, ..."""

@@ -2,27 +2,122 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from airflow_provider.scriptrun.errors import ConfigurationError, NotSupportedError, OtherHostError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider.scriptrun.targets.contract import ComputeTarget
-    from airflow_provider.scriptrun.targets.surroundings import TargetSurroundings
+    from airflow_provider.scriptrun.targets.surroundings import ConnectionLike, TargetSurroundings
     from airflow_provider.scriptrun.targets.values import Handle
+
+    #: Makes the target that a connection describes: (connection, surroundings, host id or None, version or None).
+    Opener = Callable[[ConnectionLike, TargetSurroundings, str | None, str | None], ComputeTarget]
 
 #: The target that needs no connection: the host that the worker runs on.
 LOCAL = "local"
 
 
-def open_target(name: str, surroundings: TargetSurroundings, *, host_id: str | None = None) -> ComputeTarget:
+def open_target(
+    name: str, surroundings: TargetSurroundings, *, host_id: str | None = None, version: str | None = None
+) -> ComputeTarget:
     """Return the target that ``name`` (``local``, or an Airflow connection id) stands for; nothing is contacted yet.
 
     :param host_id: of the host that it must be: every verb raises :class:`OtherHostError` on another one.
+    :param version: the supervisor that started the run which this is about.
     :raises ConfigurationError: there is no such connection, its type is no target's, or one of its fields is wrong.
     :raises NotSupportedError: its type is a target's that this release does not have yet.
     """
-    raise NotImplementedError
+    if name == LOCAL:
+        return _open_own_host(surroundings, host_id, version)
+    connection = surroundings.connection(name)
+    opener = _OPENERS.get(connection.type)
+    if opener is None:
+        raise _unknown(connection)
+    return opener(connection, surroundings, host_id, version)
 
 
 def open_handle(handle: Handle, surroundings: TargetSurroundings) -> ComputeTarget:
-    """Return the target on which the run of ``handle`` is, held to the host and the root that it was started on."""
-    raise NotImplementedError
+    """Return the target on which the run of ``handle`` is, held to the host and the root that it was started on.
+
+    Raises what :func:`open_target` raises, and :class:`OtherHostError` when the connection now names another root.
+    """
+    target = open_target(handle.connection, surroundings, host_id=handle.host_id or None, version=handle.supervisor)
+    if target.root != handle.root:
+        target.close()
+        raise OtherHostError(
+            f"Run {handle.run_id} is under {handle.root}, and {handle.connection} now leads to {target.root}",
+            advice=f"Was the connection edited? Give it the root {handle.root} again to come back to the run.",
+        )
+    return target
+
+
+def register(connection_type: str, opener: Opener) -> None:
+    """Add a target of one's own: ``opener`` makes it from a connection of this type. Replaces what was there."""
+    _OPENERS[connection_type] = opener
+
+
+def connection_types() -> tuple[str, ...]:
+    """Return the types of connection that name a target."""
+    return tuple(sorted(_OPENERS))
+
+
+def _unknown(connection: ConnectionLike) -> ConfigurationError:
+    where = f"The connection {connection.id} is of type {connection.type!r}"
+    if connection.type in _LATER:
+        return NotSupportedError(f"{where}: this target is not there yet", advice="Use the target local for now.")
+    known = connection_types()
+    close = get_close_matches(connection.type, known, n=1)
+    return ConfigurationError(
+        f"{where}, which is no compute target",
+        advice=f"Did you mean {close[0]}?" if close else f"Types of compute targets are {', '.join(known)}.",
+    )
+
+
+def _open_own_host(surroundings: TargetSurroundings, host_id: str | None, version: str | None) -> ComputeTarget:
+    from airflow_provider.scriptrun.targets.local import LocalTarget
+
+    settings = surroundings.settings
+    return LocalTarget(
+        settings.local_root,
+        settings.local_interpreter or None,
+        inherit=_names(settings.inherit_variables),
+        host_id=host_id,
+        version=version,
+    )
+
+
+def _open_local(
+    connection: ConnectionLike, surroundings: TargetSurroundings, host_id: str | None, version: str | None
+) -> ComputeTarget:
+    from airflow_provider.scriptrun.targets.local import LocalTarget
+
+    settings, extra = surroundings.settings, connection.extra
+    return LocalTarget(
+        _text(connection, "root") or settings.local_root,
+        _text(connection, "interpreter") or settings.local_interpreter or None,
+        name=connection.id,
+        inherit=_names(str(extra.get("inherit_variables") or settings.inherit_variables)),
+        host_id=host_id,
+        version=version,
+    )
+
+
+def _text(connection: ConnectionLike, field: str) -> str | None:
+    value = connection.extra.get(field)
+    if value is not None and not isinstance(value, str):
+        raise ConfigurationError(f"The connection {connection.id}: {field} must be a text, not {value!r:.100}")
+    return value or None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+#: Type of connection -> how its target is made.
+_OPENERS: dict[str, Opener] = {"scriptrun_local": _open_local}
+#: Types of connection that later releases make targets of.
+_LATER = frozenset({"ssh", "scriptrun_ssh", "docker", "scriptrun_docker", "scriptrun_slurm", "scriptrun_spark"})

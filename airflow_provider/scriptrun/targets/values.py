@@ -1,4 +1,4 @@
-"""What the verbs of a compute target take and give: frozen values, checked where they come from a target (``parse.py``)."""
+"""What the verbs of a target take and give: frozen values, checked where they come from a target (``parse.py``)."""
 
 from __future__ import annotations
 
@@ -288,7 +288,7 @@ class RemoteFile:
     Paths: ``outputs/...``, ``logs/...``, ``run.log``, ``build.log``, ``messages.jsonl``, ``packages.txt``.
     A name that is not UTF-8 holds lone surrogates (PEP 383).
 
-    :param sha256: of its content when it was listed.
+    :param sha256: of its content when it was listed; empty when that was not asked for.
     """
 
     path: str
@@ -301,13 +301,14 @@ class RemoteFile:
 class FetchedFile:
     """One file on its way. ``chunks`` is to be read to its end before the next file is asked for.
 
-    :param file: path, and size and sha256 of the *whole* file as it is now.
+    :param size: of the whole file when it was opened.
     :param offset: where ``chunks`` begin.
-    :param chunks: the bytes; from offset 0 their sha256 is verified, and :class:`ProtocolError` raised at the end
-        when they are not what was announced.
+    :param chunks: the bytes. Raises :class:`TargetError` when the file cannot be read (any more), at the end
+        :class:`ProtocolError` when what came is not what the target says that it sent.
     """
 
-    file: RemoteFile
+    path: str
+    size: int
     offset: int
     chunks: Iterator[bytes] = field(repr=False)
 
@@ -391,17 +392,6 @@ class Handle:
         return cls(**known)
 
 
-class BlobSource(Protocol):
-    """Opened content of one file; a context manager. Reading verifies it: what is sent is what was hashed."""
-
-    def __enter__(self) -> BlobSource: ...
-
-    def __exit__(self, *exc: object) -> None: ...
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield it in chunks of at most 64 KB... Raises :class:`SnapshotChangedError` by name when it changed."""
-
-
 class SnapshotSource(Protocol):
     """What ``send`` needs of a snapshot; ``snapshot.Snapshot`` is one."""
 
@@ -413,8 +403,8 @@ class SnapshotSource(Protocol):
     def manifest(self) -> bytes:
         """Its canonical manifest."""
 
-    def open_blob(self, sha256: str) -> Any:
-        """Return the content of one file, to be read once."""
+    def open_blob(self, sha256: str, /) -> Iterable[bytes]:
+        """Return the content of one file. Reading raises :class:`SnapshotChangedError` by name when it is another."""
 
 
 #: Called with (bytes sent or fetched so far, bytes in all).

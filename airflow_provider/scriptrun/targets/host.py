@@ -1,0 +1,382 @@
+"""A target that is a Linux host: every verb is one request to the supervisor there, whatever the way to it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_provider.scriptrun.errors import OtherHostError, ProtocolError, TargetUnreachableError
+from airflow_provider.scriptrun.supervisor.protocol import PROTOCOL_VERSION, manifest
+from airflow_provider.scriptrun.supervisor.protocol.frames import CHUNK_BYTES
+from airflow_provider.scriptrun.supervisor.protocol.status import Reason
+from airflow_provider.scriptrun.targets import parse
+from airflow_provider.scriptrun.targets.archive import supervisor_archive
+from airflow_provider.scriptrun.targets.contract import (
+    DEFAULT_CANCEL_WAIT_S,
+    DEFAULT_POLL_BYTES,
+    DEFAULT_POLL_WAIT_S,
+    ComputeTarget,
+)
+from airflow_provider.scriptrun.targets.exchange import ask_news, end_of_files, fetched_file, next_file
+from airflow_provider.scriptrun.targets.install import PYTHON_OPTIONS, install
+from airflow_provider.scriptrun.targets.session import NoSupervisorError, Session, SessionBrokenError
+from airflow_provider.scriptrun.targets.values import (
+    Cursor,
+    FetchedFile,
+    Handle,
+    News,
+    Progress,
+    RemoteFile,
+    RunStatus,
+    Sent,
+    SnapshotSource,
+    Started,
+    StartRequest,
+    TargetFacts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from airflow_provider.scriptrun.targets.transports.base import Transport
+
+#: Sessions kept for the next request: a poll that waits, and what is asked beside it.
+IDLE_SESSIONS = 2
+#: The target reads every file of a run to say its sha256, about 1 GB/s, and answers after that.
+HASHING_PATIENCE_S = 1800.0
+#: Removing many files takes its time.
+CLEANING_PATIENCE_S = 600.0
+#: Numbers of the protocol that this release speaks.
+PROTOCOLS = frozenset({PROTOCOL_VERSION})
+
+Answer = TypeVar("Answer")
+
+
+class HostTarget(ComputeTarget):
+    """A Linux host with Python 3.8 or later, reached over a transport.
+
+    :param name: the Airflow connection id that names it, or ``local``.
+    :param root: the folder under which everything is kept there; ``~/`` is the user's home folder.
+    :param interpreter: the Python that runs the supervisor.
+    :param tools: programs to offer to the environment builder: name -> absolute path on the host.
+    :param host_id: of the host that it must be; ``None``: whichever answers.
+    :param version: a supervisor version to prefer where it is still installed: the one that started the run.
+    """
+
+    target_type = "host"
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        name: str,
+        root: str,
+        interpreter: str = "python3",
+        tools: Mapping[str, str] | None = None,
+        host_id: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        self.name, self.root = name, root
+        self._transport, self._interpreter, self._tools = transport, interpreter, dict(tools or {})
+        self._expected_host = host_id or None
+        self._version = version
+        self._facts: TargetFacts | None = None
+        self._host_id = host_id or ""
+        self._lock = threading.Lock()
+        self._idle: list[Session] = []
+        self._busy: set[Session] = set()
+        self._closed = False
+
+    # The verbs
+
+    def check(self) -> TargetFacts:
+        """See :meth:`ComputeTarget.check`."""
+        self._facts = self._request(self._hello)
+        self._host_id = self._facts.host.id
+        return self._facts
+
+    def start(self, request: StartRequest) -> Started:
+        """See :meth:`ComputeTarget.start`."""
+        document = self._start_document(request)
+        wait_s = 2 * request.limits.grace_s  # a cleared run is seen dead first
+
+        def ask(session: Session) -> Started:
+            return parse.started(session.ask(document, wait_s=wait_s), request.run_id)
+
+        answer = self._request(ask)
+        if answer.status is not None and answer.status.host is not None:
+            self._host_id = answer.status.host.id
+        return answer
+
+    def send(self, snapshot: SnapshotSource, *, progress: Progress | None = None) -> Sent:
+        """See :meth:`ComputeTarget.send`."""
+        return self._request(lambda session: self._send(session, snapshot, progress))
+
+    def poll(
+        self,
+        cursors: Iterable[Cursor],
+        *,
+        wait_s: float = DEFAULT_POLL_WAIT_S,
+        max_bytes: int = DEFAULT_POLL_BYTES,
+    ) -> list[News]:
+        """See :meth:`ComputeTarget.poll`."""
+        asked = {cursor.run_id: cursor for cursor in cursors}
+        if not asked:
+            return []
+        request = {
+            "op": "poll",
+            "runs": [
+                {"id": c.run_id, "seen": c.seen, "streams": {s.value: offset for s, offset in c.offsets.items()}}
+                for c in asked.values()
+            ],
+            "wait_s": wait_s,
+            "max_bytes": max_bytes,
+        }
+        return self._request(lambda session: ask_news(session, request, asked, wait_s, max_bytes))
+
+    def cancel(
+        self,
+        run_id: str,
+        *,
+        lineage: str | None = None,
+        reason: Reason = Reason.CANCELED,
+        wait_s: float = DEFAULT_CANCEL_WAIT_S,
+    ) -> RunStatus:
+        """See :meth:`ComputeTarget.cancel`."""
+        request = {"op": "cancel", "run": run_id, "lineage": lineage, "reason": reason.value, "wait_s": wait_s}
+
+        def ask(session: Session) -> RunStatus:
+            return parse.run_status(session.ask(request, wait_s=wait_s).get("status"), run_id)
+
+        return self._request(ask)
+
+    def files(self, run_id: str, *, hashed: bool = True) -> list[RemoteFile]:
+        """See :meth:`ComputeTarget.files`."""
+        request = {"op": "list", "run": run_id, "hash": hashed}
+
+        def ask(session: Session) -> list[RemoteFile]:
+            session.put(request)
+            found: list[RemoteFile] = []
+            more = True
+            while more:
+                some, more = parse.remote_files(session.answer(wait_s=HASHING_PATIENCE_S if hashed else 0), run_id)
+                found += some
+                if len(found) > parse.MAX_FILES:
+                    raise ProtocolError(f"{self._transport.name} lists more than {parse.MAX_FILES} files of {run_id}")
+            session.done()
+            return found
+
+        return self._request(ask)
+
+    def fetch(self, run_id: str, paths: Iterable[str | tuple[str, int]]) -> Iterator[FetchedFile]:
+        """See :meth:`ComputeTarget.fetch`."""
+        wanted = [(path, 0) if isinstance(path, str) else path for path in paths]
+        if not wanted:
+            return
+        items = [{"path": path, "offset": offset} if offset else path for path, offset in wanted]
+        request = {"op": "fetch", "run": run_id, "paths": items}
+
+        def begin(session: Session) -> dict[str, Any]:
+            session.put(request)
+            return next_file(session)
+
+        session, head = self._open_request(begin)
+        try:
+            for path, offset in wanted:
+                file = fetched_file(session, head, path, offset)
+                yield file
+                for _ in file.chunks:
+                    pass  # whoever asked had enough; the next file stands behind it
+                head = next_file(session)
+            end_of_files(session, head)
+        finally:
+            self._release(session)
+
+    def collected(self, run_id: str) -> None:
+        """See :meth:`ComputeTarget.collected`."""
+        self._request(lambda session: session.ask({"op": "fetch", "run": run_id, "paths": [], "collected": True}))
+
+    def status(self, run_ids: Iterable[str]) -> dict[str, RunStatus]:
+        """See :meth:`ComputeTarget.status`."""
+        wanted = list(run_ids)
+
+        def ask(session: Session) -> dict[str, RunStatus]:
+            runs = parse.Fields(session.ask({"op": "status", "runs": wanted}), "the status of runs").inner("runs")
+            return {run: parse.run_status(runs.document[run], run) for run in wanted if runs.has(run)}
+
+        return self._request(ask) if wanted else {}
+
+    def clean(self, *, budget_bytes: int | None = None, budget_age_s: float | None = None) -> Mapping[str, int]:
+        """See :meth:`ComputeTarget.clean`."""
+        request = {"op": "clean", "budget_bytes": budget_bytes, "budget_age_s": budget_age_s}
+        return self._request(lambda session: parse.counts(session.ask(request, wait_s=CLEANING_PATIENCE_S)))
+
+    def handle(self, started: Started | str, lineage: str) -> Handle:
+        """See :meth:`ComputeTarget.handle`."""
+        run_id = started if isinstance(started, str) else started.run_id
+        status = None if isinstance(started, str) else started.status
+        version = status.supervisor if status is not None and status.supervisor else supervisor_archive().version
+        return Handle(
+            target=self.target_type,
+            connection=self.name,
+            host_id=self._host_id,
+            root=self.root,
+            run_id=run_id,
+            lineage=lineage,
+            supervisor=version,
+            protocol=PROTOCOL_VERSION,
+        )
+
+    def host_id(self) -> str:
+        """Return the id of the host, asking it if it has not said so yet."""
+        return self._host_id or self.check().host.id
+
+    def close(self) -> None:
+        """See :meth:`ComputeTarget.close`."""
+        with self._lock:
+            self._closed = True
+            idle, busy = list(self._idle), list(self._busy)
+            self._idle = []
+        for session in busy:
+            session.terminate()
+        for session in idle:
+            session.close()
+        self._transport.close()
+
+    # Sessions
+
+    def _request(self, work: Callable[[Session], Answer]) -> Answer:
+        session, answer = self._open_request(work)
+        self._release(session)
+        return answer
+
+    def _open_request(self, work: Callable[[Session], Answer]) -> tuple[Session, Answer]:
+        """Do ``work`` in a session and return both; install the supervisor, or try once more, where that may help."""
+        remedies = iter(("keep", "replace"))
+        repeated = False
+        while True:
+            session = self._acquire()
+            try:
+                self._verify_host(session)
+                return session, work(session)
+            except NoSupervisorError as error:
+                self._release(session, broken=True)
+                self._remedy(next(remedies, None), error)
+            except SessionBrokenError:
+                self._release(session, broken=True)
+                if repeated or self._closed:
+                    raise
+                repeated = True
+            except BaseException:
+                self._release(session)
+                raise
+
+    def _remedy(self, remedy: str | None, error: NoSupervisorError) -> None:
+        """Do what may help when no supervisor answered: install it, then install it anew. Raises ``error`` after that."""
+        if remedy is None or self._closed:
+            raise error
+        if self._version is not None and self._version != supervisor_archive().version:
+            self._version = None  # it is not there any more: ours reads what it wrote
+            if remedy == "keep":
+                return
+        install(self._transport, self._interpreter, self.root, supervisor_archive(), replace=remedy == "replace")
+
+    def _acquire(self) -> Session:
+        with self._lock:
+            if self._closed:
+                raise TargetUnreachableError(f"The target {self.name} was closed")
+            while self._idle:
+                session = self._idle.pop()
+                if session.is_ours:
+                    self._busy.add(session)
+                    return session
+        version = self._version or supervisor_archive().version
+        root = self.root[2:] or "." if self.root.startswith("~/") else self.root
+        command = [self._interpreter, *PYTHON_OPTIONS, f"{root}/supervisor/{version}", "serve", "--root", self.root]
+        session = Session(self._transport.open(command), self._transport.name)
+        with self._lock:
+            self._busy.add(session)
+        return session
+
+    def _release(self, session: Session, *, broken: bool = False) -> None:
+        with self._lock:
+            self._busy.discard(session)
+            keep = session.is_reusable and not (broken or self._closed) and len(self._idle) < IDLE_SESSIONS
+            if keep:
+                self._idle.append(session)
+        if not keep:
+            session.close()
+
+    def _verify_host(self, session: Session) -> None:
+        """A new session to a host that must be a certain one asks first, so that nothing happens on another."""
+        if self._expected_host is None or session.answered:
+            return
+        facts = self._hello(session)
+        if facts.host.id != self._expected_host:
+            raise OtherHostError(
+                f"The connection {self.name} leads to another host than before: {facts.host.name or facts.host.id}",
+                why=f"its machine id is {facts.host.id}, and the run is on {self._expected_host}",
+                advice="Was the connection edited, or the machine replaced? Clear the task to start there anew.",
+            )
+
+    def _hello(self, session: Session) -> TargetFacts:
+        facts = parse.target_facts(session.ask({"op": "hello"}))
+        if facts.protocol not in PROTOCOLS:
+            raise ProtocolError(
+                f"The supervisor {facts.supervisor} on {self._transport.name} speaks protocol {facts.protocol}",
+                why=f"this release speaks {', '.join(map(str, sorted(PROTOCOLS)))}",
+            )
+        return facts
+
+    # Requests with more than one frame
+
+    def _start_document(self, request: StartRequest) -> dict[str, Any]:
+        attempt, limits = request.attempt, request.limits
+        return {
+            "op": "start",
+            "run": {"id": request.run_id, "lineage": request.lineage, "experiment": request.experiment},
+            "attempt": dict(attempt.__dict__),
+            "snapshot": request.snapshot_id,
+            "environment": dict(request.environment),
+            "secret_environment": dict(request.secret_environment),
+            "launch": {
+                "argv": list(request.argv),
+                "variables": dict(request.variables),
+                "secret_variables": dict(request.secret_variables),
+                "inherit": list(request.inherit),
+            },
+            "limits": dict(limits.__dict__),
+            "context": dict(request.context),
+            "tools": {"uv": None, **self._tools},
+        }
+
+    def _send(self, session: Session, snapshot: SnapshotSource, progress: Progress | None) -> Sent:
+        session.put({"op": "offer", "snapshot": snapshot.id})
+        data = snapshot.manifest
+        session.put_data(data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES))
+        missing = parse.missing(session.answer())
+        session.done()
+        if not missing:
+            return Sent()
+        sizes = {
+            e.content.decode(): e.size for e in manifest.decode(data) if e.type in (manifest.FILE, manifest.EXECUTABLE)
+        }
+        if unknown := set(missing) - set(sizes):
+            raise ProtocolError(f"{self._transport.name} asks for {len(unknown)} blobs that the snapshot does not have")
+        total, sent = sum(sizes[sha256] for sha256 in missing), 0
+        session.put({"op": "send", "snapshot": snapshot.id})
+        for sha256 in missing:
+            session.put({"blob": sha256, "size": sizes[sha256]})
+            session.put_data(snapshot.open_blob(sha256))
+            sent += sizes[sha256]
+            if progress is not None:
+                progress(sent, total)
+        session.put({"done": True})
+        answer = parse.Fields(session.answer(), "what it received")
+        session.done()
+        if not answer.flag("complete"):
+            raise TargetUnreachableError(
+                f"{self._transport.name} lacks a part of the snapshot again",
+                advice="Something removed it meanwhile; the same call may go through later.",
+            )
+        return Sent(files=len(missing), bytes=total)
