@@ -1,0 +1,52 @@
+"""``python -m benchmarks [name ...] [--write]``: us and the peer in one run, as ratios.
+
+Names: snapshot, checkout, environments, runs, operator, log, imports. ``--write`` puts the tables of the named ones into
+``docs/performance.md``, between the two marks of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+
+from benchmarks.report import Row, markdown, text
+
+NAMES = ("snapshot", "checkout", "environments", "runs", "operator", "log", "imports")
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+
+
+def main() -> int:
+    """Measure, print, and write where asked. The exit code says whether every promise was kept."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*NAMES, []], default=list(NAMES), metavar="name")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    arguments = parser.parse_args()
+
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}")
+    print(f"load before: {os.getloadavg()[0]:.2f}\n", flush=True)
+    missed = False
+    for name in arguments.names:
+        rows: list[Row] = importlib.import_module(f"benchmarks.{name}").rows()
+        print(f"{name}\n{text(rows)}\n", flush=True)
+        missed |= any(row.reached is False for row in rows)
+        if arguments.write:
+            _write(name, rows)
+    return 1 if missed else 0
+
+
+def _write(name: str, rows: list[Row]) -> None:
+    page = PAGE.read_text()
+    table = f"<!-- {name} -->\n{markdown(rows)}\n<!-- /{name} -->"
+    changed, count = re.subn(rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _: table, page, flags=re.DOTALL)
+    if count != 1:
+        raise SystemExit(f"{PAGE} has no place for {name}")
+    PAGE.write_text(changed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""A log of 1 GB, from the run to the workspace: every byte, how fast, and in how much memory."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import time
+
+from airflow_provider.scriptrun import ScriptRunConfig
+from benchmarks.place import kept, place
+from benchmarks.report import Row, row
+
+GIGABYTE = 10**9
+#: at 50 MB/s
+ALLOWED_MS = GIGABYTE / 50e6 * 1000
+#: what the process may grow by: a few buffers, whatever the log's size
+ALLOWED_GROWTH_MB = 64.0
+SCRIPT = """
+import hashlib, sys
+digest, line, left = hashlib.sha256(), 0, 10**9
+while left:
+    block = b"".join(b"%015d " % (line + i) + b"log line " * 9 + b"\\n" for i in range(10000))[:left]
+    line += 10000
+    left -= len(block)
+    digest.update(block)
+    sys.stdout.buffer.write(block)
+open("outputs/sha256", "w").write(digest.hexdigest())
+"""
+
+
+def rows() -> list[Row]:
+    """The time from submit to the log's last byte in the workspace, the script's own writing included."""
+    with place() as here:
+        code = here.base_directory / "code"
+        code.mkdir()
+        (code / "talk.py").write_text(SCRIPT)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        begun = time.perf_counter()
+        run = here.experiment.submit(ScriptRunConfig(str(code), script="talk.py"))
+        run.watch()
+        run.collect()
+        took = (time.perf_counter() - begun) * 1000
+        growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        with kept(run, "run.log").open("rb") as log:
+            digest = hashlib.file_digest(log, "sha256")
+        if digest.hexdigest() != kept(run, "outputs/sha256").read_text():
+            raise RuntimeError("the log in the workspace is not what the script wrote")
+        run.close()
+    return [
+        row("1 GB of log to the workspace, sha256 equal", took, "50 MB/s", ALLOWED_MS, 1.0),
+        row("growth of memory meanwhile (MB, not ms)", growth, "64 MB", ALLOWED_GROWTH_MB, 1.0),
+    ]

@@ -1,0 +1,70 @@
+"""A workspace and a local target of a benchmark's own, in a folder that is removed afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from airflow_provider.scriptrun.errors import ConfigurationError
+from airflow_provider.scriptrun.runs.experiment import Experiment
+from airflow_provider.scriptrun.runs.run import Run
+from airflow_provider.scriptrun.runs.settings import Settings
+from airflow_provider.scriptrun.runs.surroundings import use
+from airflow_provider.scriptrun.runs.workspace import Workspace
+from airflow_provider.scriptrun.runs.workspace_layout import run_folder
+
+
+@dataclass(frozen=True)
+class Place:
+    """The surroundings of a run that a benchmark submits: no Airflow, no connections, no secrets."""
+
+    settings: Settings
+    base_directory: Path
+    hosts_may_differ: bool = False
+    is_terminal: bool = False
+
+    def connection(self, connection_id: str) -> Any:
+        """There are none."""
+        raise ConfigurationError(f"no connection {connection_id}")
+
+    def secret(self, reference: str) -> str:
+        """There are none."""
+        raise ConfigurationError(f"no secret {reference}")
+
+    def mask(self, secret: str) -> None:
+        """Nothing is logged."""
+
+    @property
+    def experiment(self) -> Experiment:
+        """Where the runs belong."""
+        return Experiment(Workspace(self.settings.workspace), "benchmark")
+
+
+@contextlib.contextmanager
+def place(**settings: Any) -> Iterator[Place]:
+    """Hand over a place of one's own, in use for everything that is submitted meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="scriptrun-bench-") as folder:
+        root = Path(folder)
+        here = Place(
+            Settings(
+                workspace=str(root / "workspace"),
+                cache_directory=str(root / "cache"),
+                local_root=str(root / "target"),
+                **settings,
+            ),
+            root,
+        )
+        before = use(here)
+        try:
+            yield here
+        finally:
+            use(before)
+
+
+def kept(run: Run, name: str) -> Path:
+    """Return the path of a file that was collected from a run."""
+    return Path(run.workspace.url) / run_folder(run.experiment, run.id) / name
