@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from airflow.sdk import NEVER_EXPIRE
+
+from airflow_provider.scriptrun.runs.lineage import CURSOR
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+log = structlog.get_logger(__name__)
 
 #: What our keys begin with: the store is the task's, and a person's own callbacks may use it too.
 PREFIX = "scriptrun."
@@ -21,6 +26,7 @@ class TaskState:
     """Implements :class:`~airflow_provider.scriptrun.runs.lineage.LineageStore` on the task state store.
 
     Never expires by age: forgetting the lineage of a task that is still there would start a second run beside the first.
+    How far the log was shown is a convenience: that it cannot be stored, while the API server is away, ends no task.
     """
 
     def __init__(self, context: Context) -> None:
@@ -32,4 +38,9 @@ class TaskState:
 
     def set(self, name: str, value: Any) -> None:
         """Store the value. Raises ``AirflowRuntimeError`` when it is refused: the caller must not go on then."""
-        self._store.set(PREFIX + name, value, retention=NEVER_EXPIRE)
+        try:
+            self._store.set(PREFIX + name, value, retention=NEVER_EXPIRE)
+        except Exception as error:
+            if name != CURSOR:
+                raise
+            log.debug("How far the log was shown could not be stored.", error=str(error))

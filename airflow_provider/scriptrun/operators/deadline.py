@@ -1,0 +1,52 @@
+"""The task's ``execution_timeout``, as something that is asked about.
+
+Airflow raises its timeout from a signal handler, at whatever line the task is. In the middle of a question to the API
+server that would leave half an answer behind, which the next question would take for its own. So the alarm is noted
+first, for the loop that follows the run to see; only where nothing looks at it in time, Airflow's own handler raises.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+#: How long a step that does not look (a large snapshot is hashed, a target does not answer) may go on after the alarm.
+LAST_CHANCE_SECONDS = 15.0
+
+
+class Deadline:
+    """Whether the task's time is over. Use as a context manager around what takes the time.
+
+    Does nothing where no alarm is set: no ``execution_timeout``, or not the main thread.
+    """
+
+    def __init__(self) -> None:
+        self.passed = False
+        self._airflows: Any = None
+
+    def __enter__(self) -> Deadline:
+        if threading.current_thread() is threading.main_thread() and signal.getitimer(signal.ITIMER_REAL)[0] > 0:
+            self._airflows = signal.signal(signal.SIGALRM, self._on_alarm)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._airflows is not None:
+            signal.signal(signal.SIGALRM, self._airflows)
+
+    def heed(self) -> None:
+        """Say that the deadline was seen: what follows (cancelling, collecting) is not interrupted any more."""
+        self.passed = True
+        if self._airflows is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _on_alarm(self, number: int, frame: FrameType | None) -> None:
+        if self.passed:
+            self._airflows(number, frame)
+        self.passed = True
+        signal.setitimer(signal.ITIMER_REAL, LAST_CHANCE_SECONDS)
