@@ -140,7 +140,7 @@ def _write_pack(
 ) -> None:
     if isinstance(store, LocalObjects):
         store.sweep(layout.PACKS)
-    with store.writer(layout.pack_object(pack.id)) as writer:
+    with store.writer(layout.pack_object(pack.id), durable=True) as writer:
         for sha in blobs:
             for chunk in snapshot.open_blob(sha):
                 writer.write(chunk)

@@ -1,9 +1,19 @@
-"""The lineage of a task's runs: what must be known after a worker died, to come back to the run and not start a second."""
+"""The lineage of a task's runs: what must be known after a worker died, to come back to its run and start no second one."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+import time
+import uuid
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_provider.scriptrun.runs import workspace_layout as layout
+from airflow_provider.scriptrun.targets.values import Attempt, Cursor
+
+if TYPE_CHECKING:
+    from airflow_provider.scriptrun.runs.objects import ObjectStore
+
+__all__ = ["CURSOR", "DELIVERED", "LINEAGE", "Attempt", "Lineage", "LineageStore", "Nowhere", "WorkspaceLineage"]
 
 #: Names under which a :class:`LineageStore` keeps its values.
 LINEAGE, CURSOR, DELIVERED = "lineage", "cursor", "delivered"
@@ -19,20 +29,76 @@ class LineageStore(Protocol):
         """Store the value; it is durable when this returns."""
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """Which try of a task asks: what the target's ``decide`` compares with the latest run of the lineage."""
+class Nowhere:
+    """Of a run with a fresh id of its own: nobody can come back to it but by that id, which its workspace knows."""
 
-    try_number: int = 1
-    max_tries: int = 0
-    clear_number: int = 0
+    def get(self, _name: str) -> Any:  # noqa: D102
+        return None
+
+    def set(self, _name: str, _value: Any) -> None:  # noqa: D102
+        pass
+
+
+class WorkspaceLineage:
+    """Of a run whose id the caller gave: an object in the run's folder."""
+
+    def __init__(self, store: ObjectStore, folder: str) -> None:
+        self._store, self._folder = store, folder
+
+    def get(self, name: str) -> Any:  # noqa: D102
+        return self._store.get_json(self._name(name))
+
+    def set(self, name: str, value: Any) -> None:  # noqa: D102
+        if name == LINEAGE:
+            self._store.put_json(self._name(name), value)
+
+    def _name(self, name: str) -> str:
+        return f"{self._folder}/{name}.json"
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """What is stored before the target is contacted (JSON: ``to_document``)."""
+    """What is stored before a run is asked for."""
 
     id: str
     connection: str  #: the connection id of the target, or ``local``
     host_id: str  #: of the host where the latest run was asked for
     run_id: str  #: of the latest run that was asked for
+    orphan_after_s: float | None = None  #: a run that nobody watched for so long has ended itself; ``None``: never
+    watched_at: float = field(default_factory=time.time)  #: seconds since the epoch
+
+    @classmethod
+    def new(cls, connection: str, run_id: str) -> Lineage:
+        """Return a lineage that nobody else has."""
+        return cls(uuid.uuid4().hex, connection, "", run_id)
+
+    @classmethod
+    def load(cls, store: LineageStore) -> Lineage | None:
+        """Return the stored lineage, if there is one; fields of a later release are left alone."""
+        document = store.get(LINEAGE)
+        if not document:
+            return None
+        return cls(**{name: document[name] for name in cls.__dataclass_fields__ if name in document})
+
+    def save(self, store: LineageStore) -> None:
+        """Store it; from then on every try comes back to it."""
+        store.set(LINEAGE, asdict(self))
+
+
+def load_cursor(store: LineageStore, run_id: str) -> Cursor | None:
+    """Return how far an earlier watcher of this run has come."""
+    document = store.get(CURSOR)
+    if not document or document.get("run") != run_id:
+        return None
+    return Cursor.from_document(document)
+
+
+def last_watched(store: LineageStore, lineage: Lineage) -> float:
+    """Return when somebody last watched a run of this lineage, in seconds since the epoch, as far as is known."""
+    document = store.get(CURSOR) or {}
+    return max(lineage.watched_at, float(document.get("at", 0.0)))
+
+
+def save_cursor(store: LineageStore, cursor: Cursor) -> None:
+    """Store how far this watcher has come, and when that was."""
+    store.set(CURSOR, {**cursor.document(), "at": time.time()})

@@ -54,8 +54,11 @@ class ObjectStore(ABC):
         """Write one small object as a whole."""
 
     @abstractmethod
-    def writer(self, name: str) -> contextlib.AbstractContextManager[Writer]:
-        """Write one object in pieces. It exists, whole, once the block ends well; an exception leaves nothing."""
+    def writer(self, name: str, *, durable: bool = False) -> contextlib.AbstractContextManager[Writer]:
+        """Write one object in pieces. It exists, whole, once the block ends well; an exception leaves nothing.
+
+        :param durable: it must survive a power loss, since nothing compares it with its hash before it is relied on.
+        """
 
     @abstractmethod
     def open(self, name: str) -> IO[bytes]:
@@ -146,7 +149,7 @@ class LocalObjects(ObjectStore):
                 write_atomic(path, data, mode=FILE_MODE)
 
     @contextlib.contextmanager
-    def writer(self, name: str) -> Iterator[Writer]:  # noqa: D102
+    def writer(self, name: str, *, durable: bool = False) -> Iterator[Writer]:  # noqa: D102
         path = self.path(name)
         beside = f"{os.path.dirname(path)}/.{secrets.token_hex(8)}{INCOMPLETE}"  # noqa: PTH120
         with self.explained(name, "written"):
@@ -155,7 +158,8 @@ class LocalObjects(ObjectStore):
                 with open(beside, "xb", buffering=PIECE_BYTES) as file:  # noqa: PTH123
                     yield file
                     file.flush()
-                    os.fsync(file.fileno())
+                    if durable:
+                        os.fsync(file.fileno())
                 os.replace(beside, path)  # noqa: PTH105
             except BaseException:
                 with contextlib.suppress(FileNotFoundError):
@@ -194,6 +198,8 @@ class LocalObjects(ObjectStore):
     def remove(self, name: str) -> None:  # noqa: D102
         with self.explained(name, "removed"), contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(name))  # noqa: PTH108
+            with contextlib.suppress(OSError):  # a folder is there while something is in it, as in object storage
+                os.rmdir(os.path.dirname(self.path(name)))  # noqa: PTH106, PTH120
 
     def sweep(self, folder: str) -> None:
         """Remove what killed writers left in a folder a day ago or earlier."""
@@ -223,7 +229,7 @@ class RemoteObjects(ObjectStore):
             self._fs.pipe_file(self._at(name), data)
 
     @contextlib.contextmanager
-    def writer(self, name: str) -> Iterator[Writer]:  # noqa: D102
+    def writer(self, name: str, *, durable: bool = False) -> Iterator[Writer]:  # noqa: ARG002, D102
         # Leaving fsspec's own `with` by an exception would complete the upload of what has been written so far.
         with self.explained(name, "written"):
             file = self._fs.open(self._at(name), "wb", block_size=UPLOAD_PART_BYTES, autocommit=False)

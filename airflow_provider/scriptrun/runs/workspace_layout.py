@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-RECORD, CONFIG, TAGS, FILES = "record.json", "config.json", "tags.json", "files.json"
+RECORD, CONFIG, STATUS = "record.json", "config.json", "status.json"
+TAGS, FILES = "tags.json", "files.json"
 RUN_LOG, BUILD_LOG, MESSAGES = "run.log", "build.log", "messages.jsonl"
 PACKAGES, PATCH = "packages.txt", "changes.patch"
 OUTPUTS, LOGS = "outputs", "logs"
 #: Names that this side writes into a run's folder; nothing that a target sends may take their place.
-OURS = frozenset({RECORD, CONFIG, TAGS, FILES, PATCH, "lineage.json"})
+OURS = frozenset({RECORD, CONFIG, STATUS, TAGS, FILES, PATCH, "lineage.json"})
 EXPERIMENTS = "experiments"
 PACKS = "packs"
 

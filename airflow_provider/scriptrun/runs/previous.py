@@ -1,0 +1,62 @@
+"""A lineage whose run is on another target, or another host, than the one that is configured now.
+
+Exactly one: nothing starts here before that run is over, or has surely ended itself because nobody watched it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from airflow_provider.scriptrun.errors import OtherHostError, TargetRefusedError
+from airflow_provider.scriptrun.runs.lineage import last_watched
+from airflow_provider.scriptrun.runs.watch import LEASE_MARGIN_SECONDS
+from airflow_provider.scriptrun.supervisor.protocol.status import Reason
+
+if TYPE_CHECKING:
+    from airflow_provider.scriptrun.runs.lineage import Lineage, LineageStore
+    from airflow_provider.scriptrun.runs.reporter import Reporter
+    from airflow_provider.scriptrun.runs.surroundings import Surroundings
+
+
+def leave(ours: Lineage, store: LineageStore, surroundings: Surroundings, reporter: Reporter) -> None:
+    """See the lineage's run dead on the target that it was started on, since another one is configured now.
+
+    Raises :class:`TargetError` when that target cannot be asked, and the run may still be alive.
+    """
+    from airflow_provider.scriptrun.targets.registry import open_target
+
+    if has_surely_ended(ours, store):
+        return
+    with open_target(ours.connection, surroundings, host_id=ours.host_id) as target:
+        status = target.status([ours.run_id]).get(ours.run_id)
+        if status is None or status.is_terminal:
+            return
+        reporter.warning(
+            f"Run {ours.run_id} of this task is {status.status.value} on {ours.connection}, and another target is "
+            "configured now: it is cancelled first."
+        )
+        status = target.cancel(ours.run_id, lineage=ours.id, reason=Reason.SUPERSEDED)
+    if not status.is_terminal:
+        raise TargetRefusedError(
+            f"Run {ours.run_id} on {ours.connection} is still {status.status.value}",
+            advice="It is being cancelled; the next try starts on the other target",
+        )
+
+
+def explain_other_host(error: OtherHostError, ours: Lineage, store: LineageStore) -> OtherHostError:
+    """Return the error with what there is to do about it: the run may be alive where it is."""
+    if ours.orphan_after_s is None:
+        when = "It has no [scriptrun] orphan_after_seconds, so somebody has to end it there"
+    else:
+        left = last_watched(store, ours) + ours.orphan_after_s + LEASE_MARGIN_SECONDS - time.time()
+        when = f"In {max(0.0, left):.0f} s it will have ended itself, unwatched, and a new try may start here"
+    advice = f"Run {ours.run_id} may still be alive there. {when}. See to it that tries of this task reach one host."
+    return type(error)(error.what, why=error.why, advice=advice)
+
+
+def has_surely_ended(ours: Lineage, store: LineageStore) -> bool:
+    """Whether nobody has watched the lineage's run for so long that it must have ended itself."""
+    if ours.orphan_after_s is None:
+        return False
+    return time.time() > last_watched(store, ours) + ours.orphan_after_s + LEASE_MARGIN_SECONDS
