@@ -21,7 +21,8 @@ class LocalTarget(HostTarget):
     """This host.
 
     :param root: the folder under which everything is kept.
-    :param interpreter: the Python that runs the supervisor, and that environments begin with; ``None``: ours.
+    :param interpreter: the Python that runs the supervisor, and that scripts get by default; ``None``: the one that
+        runs us, with what is installed in it.
     :param inherit: names and patterns of our variables that scripts may ask for.
     """
 
@@ -41,7 +42,7 @@ class LocalTarget(HostTarget):
             LocalTransport(inherit),
             name=name,
             root=_absolute(root),
-            interpreter=_absolute(interpreter) if interpreter else own_interpreter(),
+            interpreter=_absolute(interpreter) if interpreter else sys.executable,
             tools=own_tools(),
             host_id=host_id,
             version=version,
@@ -54,12 +55,6 @@ def _absolute(path: str | Path) -> str:
     if not expanded.is_absolute():
         raise ConfigurationError(f"{str(path)!r} is no absolute path", advice="Write it from / or from ~/.")
     return str(expanded)
-
-
-@cache
-def own_interpreter() -> str:
-    """Return the Python that our own virtual environment was made of, so that runs do not see what is in ours."""
-    return str(getattr(sys, "_base_executable", None) or sys.executable)
 
 
 @cache

@@ -1,0 +1,88 @@
+"""Real components that a developer's machine may lack: how each is looked for, and why it counts as missing."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+#: An index that does not answer in this time is no help to a test.
+NETWORK_TIMEOUT_S = 30.0
+
+
+def why_missing(component: str) -> str | None:
+    """Return why a component cannot be used here; ``None`` when it can. Raises ``KeyError`` for an unknown one."""
+    return PROBES[component]()
+
+
+def is_required(component: str) -> bool:
+    """Whether ``SCRIPTRUN_REQUIRE`` (names separated by commas, or ``all``) says that it must be there."""
+    required = {name.strip() for name in os.environ.get("SCRIPTRUN_REQUIRE", "").split(",")}
+    return bool(required & {component, "all"})
+
+
+@functools.cache
+def find_python(version: str) -> str | None:
+    """Return an interpreter of this version (``3.8``), as uv finds it; none is downloaded."""
+    uv = find_uv()
+    if uv is None:
+        return None
+    command = [uv, "python", "find", "--no-project", "--no-config", "--system", version]
+    environment = dict(os.environ, UV_PYTHON_DOWNLOADS="never")
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/", check=False)
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+@functools.cache
+def find_uv() -> str | None:
+    """Return the program ``uv`` that the package of that name brings."""
+    if importlib.util.find_spec("uv") is None:
+        return None
+    from uv import find_uv_bin
+
+    return find_uv_bin()
+
+
+@functools.cache
+def _network() -> str | None:
+    uv = find_uv()
+    if uv is None:
+        return "the package uv is not installed"
+    command = [uv, "pip", "compile", "--no-cache", "--no-deps", "--quiet", "--python", sys.executable, "-"]
+    try:
+        answer = subprocess.run(
+            command, input=b"packaging\n", capture_output=True, cwd="/", timeout=NETWORK_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"the package index did not answer for {NETWORK_TIMEOUT_S:.0f} s"
+    return None if answer.returncode == 0 else "the package index that uv is configured for does not answer"
+
+
+def _s3() -> str | None:
+    lacking = [name for name in ("moto", "s3fs", "flask") if importlib.util.find_spec(name) is None]
+    return f"not installed: {', '.join(lacking)}" if lacking else None
+
+
+def _python38() -> str | None:
+    return None if find_python("3.8") else "no Python 3.8 was found"
+
+
+@functools.cache
+def _tmpfs() -> str | None:
+    if os.geteuid() != 0:
+        return "only root can mount a tmpfs"
+    script = "mount -t tmpfs -o size=64k none /mnt"
+    answer = subprocess.run(["unshare", "--mount", "sh", "-c", script], capture_output=True, check=False)
+    return None if answer.returncode == 0 else "a tmpfs cannot be mounted here"
+
+
+#: Component -> what looks for it.
+PROBES: dict[str, Callable[[], str | None]] = {
+    "network": _network,
+    "s3": _s3,
+    "python3.8": _python38,
+    "tmpfs": _tmpfs,
+}
