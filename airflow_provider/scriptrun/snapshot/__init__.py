@@ -1,4 +1,4 @@
-"""What is sent: the exact files of a source directory, named by the sha256 of their manifest, and what Git knows of them.
+"""What is sent: the exact files of a source directory, named by the sha256 of their manifest, and what Git knows.
 
 ::
 

@@ -35,5 +35,5 @@ class GitFacts:
 
 
 def git_facts(directory: Path, *, bundle: Bundle | None = None) -> GitFacts:
-    """Return what Git says about ``directory``. Never raises, writes nothing in the repository, may run in any thread."""
+    """Return what Git says about ``directory``. Never raises, writes nothing there, may run in any thread."""
     raise NotImplementedError

@@ -25,7 +25,7 @@ def restore(entries: Iterable[Entry], open_blob: Callable[[str], Iterable[bytes]
 
     :param open_blob: gives the bytes of a sha256 in chunks; they are checked here again.
 
-    Raises ``SnapshotError``: the destination exists, a blob is missing or damaged (``open_blob`` raised ``KeyError`` or its
-    bytes do not match), the entries contradict each other, or the disk refuses.
+    Raises ``SnapshotError``: the destination exists, a blob is missing or damaged (``open_blob`` raised ``KeyError`` or
+    its bytes do not match), the entries contradict each other, or the disk refuses.
     """
     raise NotImplementedError

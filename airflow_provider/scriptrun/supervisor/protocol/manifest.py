@@ -27,17 +27,23 @@ class Entry(NamedTuple):
     content: bytes  #: sha256 in hexadecimal of a file; target of a link; empty for a directory
 
 
+def encode_entry(path: bytes, kind: str, size: int, content: bytes) -> bytes:
+    """Return the part of a manifest that stands for one entry."""
+    number = b"%d" % size
+    return b"%d:%b,1:%b,%d:%b,%d:%b," % (
+        len(path),
+        path,
+        kind.encode("ascii"),
+        len(number),
+        number,
+        len(content),
+        content,
+    )
+
 
 def encode(entries: Iterable[Entry]) -> bytes:
     """Return the canonical bytes of a manifest; the order of ``entries`` does not matter."""
-    parts = [HEADER]
-    for entry in sorted(entries):
-        size = b"%d" % entry.size
-        parts.append(
-            b"%d:%s,1:%s,%d:%s,%d:%s,"
-            % (len(entry.path), entry.path, entry.type.encode(), len(size), size, len(entry.content), entry.content)
-        )
-    return b"".join(parts)
+    return HEADER + b"".join([encode_entry(*entry) for entry in sorted(entries)])
 
 
 def snapshot_id(manifest: bytes) -> str:
