@@ -92,7 +92,7 @@ def _local_connection() -> dict[str, Any]:
             },
             "environment_variables": {
                 "label": "Environment variables",
-                "description": "For every script that runs here, as a JSON object; the configuration's own win over them.",
+                "description": "For every script that runs here, as a JSON object; a configuration's own win.",
                 "schema": {"type": ["object", "null"]},
             },
         },

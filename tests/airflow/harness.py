@@ -1,8 +1,8 @@
 """Airflow without a database: one task instance, through the real task runner, over as many tries as a test wants.
 
 ``FakeAirflow`` answers the execution API as the API server does for one task instance: its try number, its state, its
-XComs, its state store. Templates, rendered fields, retries, signals and masking are Airflow's own code. What a scheduler
-or a person does between two tries is a method: ``next_try``, ``clear``, ``clear_sibling``, ``set_state``.
+XComs, its state store. Templates, rendered fields, retries, signals and masking are Airflow's own code. What a
+scheduler or a person does between two tries is a method: ``next_try``, ``clear``, ``clear_sibling``, ``set_state``.
 
 With a ``file`` everything outlives the process, so that a worker may be killed and another process goes on.
 """
@@ -14,16 +14,18 @@ import json
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
 import httpx
 import structlog
 from airflow.sdk.api.datamodels._generated import TaskInstance
 from airflow.sdk.execution_time.supervisor import InProcessTestSupervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 NOW = "2026-01-01T00:00:00Z"
 RUN_ID = "manual__2026-01-01T00:00:00+00:00"

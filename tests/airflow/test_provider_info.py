@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import airflow
 import jsonschema
@@ -17,6 +16,9 @@ import pytest
 import airflow_provider.scriptrun
 from airflow_provider.scriptrun.get_provider_info import get_provider_info
 from airflow_provider.scriptrun.runs.settings import Settings, options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: A release of Airflow has one schema for its build and a looser one for what an installed provider may say.
 SCHEMAS = ("provider.yaml.schema.json", "provider_info.schema.json")

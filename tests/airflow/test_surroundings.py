@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from airflow.sdk._shared.secrets_masker import _secrets_masker, redact
 
 from airflow_provider.scriptrun.errors import ConfigurationError
 from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +72,11 @@ def test_what_a_connection_keeps_secret_is_masked_line_by_line_and_the_rest_is_n
     monkeypatch.setenv(
         "AIRFLOW_CONN_BOX",
         json.dumps(
-            {"conn_type": "x", "password": "correct-horse", "extra": {"root": "/data", "private_key": "one-line\ntwo-line"}}
+            {
+                "conn_type": "x",
+                "password": "correct-horse",
+                "extra": {"root": "/data", "private_key": "one-line\ntwo-line"},
+            }
         ),
     )
     surroundings.connection("box")
@@ -87,7 +94,9 @@ def test_a_missing_connection_names_the_variable_to_set(surroundings: AirflowSur
 def test_a_secret_is_found_by_its_reference_and_masked(
     surroundings: AirflowSurroundings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_HF", json.dumps({"conn_type": "http", "password": "pass-word-1", "extra": {"k": "extra-1"}}))
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_HF", json.dumps({"conn_type": "http", "password": "pass-word-1", "extra": {"k": "extra-1"}})
+    )
     monkeypatch.setenv("AIRFLOW_VAR_API", "variable-1")
     assert surroundings.secret("conn:hf/password") == "pass-word-1"
     assert surroundings.secret("conn:hf/k") == "extra-1"

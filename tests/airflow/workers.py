@@ -1,8 +1,8 @@
 """Workers that may be killed: processes that each run one try of a task, forked from one that has imported Airflow.
 
 ``python -m tests.airflow.workers`` is that process: it reads one JSON object a line (a ``Job``), forks, and answers
-with the worker's process id. A worker loads the DAG file, runs the task through ``FakeAirflow`` on the job's file, writes
-how it ended, and exits. What it logs goes to a file, masked as Airflow masks it.
+with the worker's process id. A worker loads the DAG file, runs the task through ``FakeAirflow`` on the job's file,
+writes how it ended, and exits. What it logs goes to a file, masked as Airflow masks it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 #: How long a test waits for what must happen.
 PATIENCE_SECONDS = 60.0
@@ -126,7 +128,6 @@ def serve() -> None:
         pid = os.fork()
         if pid == 0:
             _work(job)
-        print(pid, flush=True)
 
 
 def _work(job: Job) -> None:

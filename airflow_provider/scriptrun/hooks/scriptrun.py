@@ -8,6 +8,7 @@ from airflow.sdk import BaseHook
 
 if TYPE_CHECKING:
     from airflow_provider.scriptrun.config import ScriptRunConfig
+
     from airflow_provider.scriptrun.runs import Run
     from airflow_provider.scriptrun.targets.contract import ComputeTarget, TargetFacts
 

@@ -13,18 +13,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from airflow_provider.scriptrun.errors import ConfigurationError
 from airflow_provider.scriptrun.runs.settings import Settings
 from airflow_provider.scriptrun.runs.surroundings import ConnectionFields
+
+Answer = TypeVar("Answer")
 
 SECTION = "scriptrun"
 #: Executors whose tasks all run on the scheduler's own host; any other may put the next try on another host.
 ONE_HOST_EXECUTORS = frozenset({"LocalExecutor", "SequentialExecutor", "DebugExecutor"})
 #: The parts of a connection that a secret reference may name besides the keys of its extras.
 CONNECTION_PARTS = ("password", "login", "host", "schema", "port")
-SECRET_FORMS = "conn:<connection id>/<password, login, host, schema, port or a key of its extras> or var:<variable>"
+REFERENCE_FORMS = "conn:<connection id>/<password, login, host, schema, port or a key of its extras> or var:<variable>"
 
 
 class _Found(Protocol):
@@ -91,8 +93,8 @@ class AirflowSurroundings:
         if found is None:
             raise ConfigurationError(
                 f"There is no Airflow connection {connection_id!r}",
-                advice=f"Make one in Airflow (Admin, Connections), or set the variable AIRFLOW_CONN_{connection_id.upper()}"
-                f" to its JSON or URI. The id `local` needs none: it is this host.",
+                advice="Make one in Airflow (Admin, Connections), or set the variable "
+                f"AIRFLOW_CONN_{connection_id.upper()} to its JSON or URI. The id `local` needs none: it is this host.",
             )
         extra = _extras(found)
         fields = ConnectionFields(
@@ -122,7 +124,7 @@ class AirflowSurroundings:
             value = _part(self.connection(connection), name)
             missing = f"give the connection {connection!r} a {name}"
         else:
-            raise ConfigurationError(f"{reference!r} is no reference to a secret", advice=f"Write {SECRET_FORMS}.")
+            raise ConfigurationError(f"{reference!r} is no reference to a secret", advice=f"Write {REFERENCE_FORMS}.")
         if not value:
             raise ConfigurationError(f"The secret {reference!r} is empty or not there", advice=f"To run, {missing}.")
         _mask(value)
@@ -134,7 +136,10 @@ class AirflowSurroundings:
 
 
 def _mask(value: Any, name: str | None = None) -> None:
-    """Mask a text and each line of it (a log is masked line by line); under a ``name``, only where Airflow calls that sensitive."""
+    """Mask a text, and each line of it, since a log is masked line by line.
+
+    :param name: mask it only if Airflow calls this name sensitive.
+    """
     from airflow.sdk.log import mask_secret
 
     if isinstance(value, Mapping):
@@ -167,7 +172,8 @@ def _extras(found: _Found) -> dict[str, Any]:
         extra = None
     if not isinstance(extra, dict):
         raise ConfigurationError(
-            f"The extras of the connection {found.conn_id!r} are no JSON object", advice="Correct them in the connection."
+            f"The extras of the connection {found.conn_id!r} are no JSON object",
+            advice="Correct them in the connection.",
         )
     return extra
 
@@ -193,7 +199,7 @@ def _sdk_connection(connection_id: str) -> _Found | None:
 def _stored_connection(connection_id: str) -> _Found | None:
     def ask() -> _Found | None:
         from airflow.models.connection import Connection
-        from airflow.exceptions import AirflowNotFoundException
+        from airflow.sdk.exceptions import AirflowNotFoundException
 
         try:
             found: _Found = Connection.get_connection_from_secrets(connection_id)
@@ -220,11 +226,12 @@ def _variable(name: str) -> str | None:
 def _stored_variable(name: str) -> str | None:
     from airflow.models.variable import Variable
 
-    return Variable.get(name, default_var=None)
+    found = Variable.get(name, default_var=None)
+    return None if found is None else str(found)
 
 
-def _ask_database(ask: Callable[[], Any]) -> Any:
-    """Return what the metadata database answers; ``None`` in a task (the API server was asked) and where there is none."""
+def _ask_database(ask: Callable[[], Answer | None]) -> Answer | None:
+    """Return what the metadata database answers; ``None`` where there is none, and in a task (the SDK was asked)."""
     if in_task() or not _has_database():
         return None
     from sqlalchemy.exc import SQLAlchemyError
@@ -234,7 +241,7 @@ def _ask_database(ask: Callable[[], Any]) -> Any:
     except SQLAlchemyError as error:
         raise ConfigurationError(
             f"Airflow's metadata database cannot be asked: {type(error).__name__}",
-            advice="Correct [database] sql_alchemy_conn, or set AIRFLOW_CONN_<ID> and AIRFLOW_VAR_<NAME> in the environment.",
+            advice="Correct [database] sql_alchemy_conn, or set AIRFLOW_CONN_<ID> or AIRFLOW_VAR_<NAME> instead.",
         ) from error
 
 

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow.sdk import Context
-
     from airflow_provider.scriptrun.config import ScriptRunConfig
+
     from airflow_provider.scriptrun.operators.deadline import Deadline
     from airflow_provider.scriptrun.runs.run import Run
 
-#: Airflow kills a task 5 s after it told it to stop; asking for a cancel takes milliseconds, the supervisor does the rest.
+#: Airflow kills a task 5 s after it told it to stop. Asking for a cancel takes milliseconds, the supervisor does the
+#: rest.
 KILL_WAIT_SECONDS = 1.0
 
 
@@ -43,9 +44,7 @@ class Attendance:
     :param deadline: the task's ``execution_timeout``.
     """
 
-    def __init__(
-        self, context: Context, log: Any, *, told_to_stop: Callable[[], bool], deadline: Deadline
-    ) -> None:
+    def __init__(self, context: Context, log: Any, *, told_to_stop: Callable[[], bool], deadline: Deadline) -> None:
         self._context, self._told_to_stop, self._deadline = context, told_to_stop, deadline
         self._surroundings = AirflowSurroundings(task_facts.dag_folder(context))
         self._state = TaskState(context)
@@ -69,6 +68,7 @@ class Attendance:
         if self._deadline.passed:
             return self._time_out(run)
         self._leave(run)
+        return None
 
     def _should_stop(self) -> bool:
         return self._told_to_stop() or self._deadline.passed

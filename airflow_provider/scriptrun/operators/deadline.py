@@ -21,15 +21,16 @@ LAST_CHANCE_SECONDS = 15.0
 class Deadline:
     """Whether the task's time is over. Use as a context manager around what takes the time.
 
-    Does nothing where no alarm is set: no ``execution_timeout``, or not the main thread.
+    :param is_set: whether the task has an ``execution_timeout``; an alarm of anybody else's is left alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_set: bool) -> None:
         self.passed = False
+        self._is_set = is_set and threading.current_thread() is threading.main_thread()
         self._airflows: Any = None
 
     def __enter__(self) -> Deadline:
-        if threading.current_thread() is threading.main_thread() and signal.getitimer(signal.ITIMER_REAL)[0] > 0:
+        if self._is_set:
             self._airflows = signal.signal(signal.SIGALRM, self._on_alarm)
         return self
 

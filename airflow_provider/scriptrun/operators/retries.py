@@ -16,8 +16,8 @@ from airflow_provider.scriptrun import errors
 if TYPE_CHECKING:
     from airflow.sdk import RetryPolicy
 
-#: How often a task is tried again where neither the task, nor ``default_args``, nor ``[core] default_task_retries`` says
-#: so: enough to come back to a run after a deploy, a lost worker and a lost host.
+#: How often a task is tried again where neither the task, nor ``default_args``, nor ``[core] default_task_retries``
+#: says so: enough to come back to a run after a deploy, a lost worker and a lost host.
 RETRIES_WHEN_UNSAID = 3
 
 #: What no retry can change: what is written in the DAG file, or what somebody decided.
@@ -46,7 +46,10 @@ def default_retries() -> int:
 
 
 def default_policy(retries: int | None) -> RetryPolicy:
-    """Return the retry policy of a task that names none, for its number of retries as :func:`default_retries` or a person gave it."""
+    """Return the retry policy of a task that names none.
+
+    :param retries: as :func:`default_retries` gave it, or a person.
+    """
     rules = [RetryRule(exception=USELESS, action=RetryAction.FAIL, reason="another try would end in the same way")]
     if isinstance(retries, UnsaidRetries):
         rules.append(

@@ -5,26 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowTaskTimeout
 
-from airflow_provider.scriptrun.operators import killing, retries as retrying
+from airflow_provider.scriptrun.operators import retries as retrying
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow.sdk import Context, RetryPolicy
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
-
     from airflow_provider.scriptrun.config import ScriptRunConfig
-    from airflow_provider.scriptrun.runs import Run
 
 
 class ScriptRunOperator(BaseOperator):
     """Run a script on a compute target, exactly once per try that starts it, and return the run record as XCom.
 
-    The run does not depend on this process: when the worker dies or is stopped, the next try joins it, and its log goes
-    on. When a person ends or clears the task, the run is cancelled. Each top-level field of the record is an XCom key of
-    its own: ``train.output["metrics"]``.
+    The run does not depend on this process: when the worker dies or is stopped, the next try joins it, and its log
+    goes on. When a person ends or clears the task, the run is cancelled. Each top-level field of the record is an XCom
+    key of its own: ``train.output["metrics"]``.
 
     :param config: what to run: a ``ScriptRunConfig``, or a dictionary of its fields. Templated, as a dictionary.
     :param experiment: the series of runs that this one belongs to. Default: the DAG's id.
@@ -32,10 +29,10 @@ class ScriptRunOperator(BaseOperator):
     :param compute_target: an Airflow connection id, or ``local``; takes the place of the config's.
     :param environment_variables: added to the config's, and win over them.
     :param tags: added to the config's, and win over them.
-    :param retries: Default: what ``default_args`` or ``[core] default_task_retries`` say, else three, which then are not
-        spent on a script that fails (see ``retry_policy``).
+    :param retries: Default: what ``default_args`` or ``[core] default_task_retries`` say, else three, which then are
+        not spent on a script that fails (see ``retry_policy``).
     :param retry_policy: Default: one that gives up at once where another try would end in the same way.
-    :raises ConfigurationError: a field is wrong, when the DAG file is parsed or, for what holds a template, when it runs.
+    :raises ConfigurationError: a field is wrong: at parse time or, where it holds a template, when it runs.
     """
 
     template_fields: Sequence[str] = (
@@ -64,9 +61,7 @@ class ScriptRunOperator(BaseOperator):
     ) -> None:
         retries = retrying.default_retries() if retries is None else retries
         kwargs.setdefault("multiple_outputs", True)
-        super().__init__(
-            retries=int(retries), retry_policy=retry_policy or retrying.default_policy(retries), **kwargs
-        )
+        super().__init__(retries=int(retries), retry_policy=retry_policy or retrying.default_policy(retries), **kwargs)
         self.config = config
         self.experiment = experiment
         self.arguments = arguments
@@ -76,7 +71,7 @@ class ScriptRunOperator(BaseOperator):
         self._told_to_stop = False
 
     @classmethod
-    def partial(cls, **kwargs: Any) -> OperatorPartial:  # type: ignore[override]
+    def partial(cls, **kwargs: Any) -> OperatorPartial:
         """Prepare a mapped task; the defaults are those of a task that is not mapped."""
         prepared = super().partial(**kwargs)
         if prepared.kwargs["retries"] is None:
@@ -85,7 +80,7 @@ class ScriptRunOperator(BaseOperator):
         return prepared
 
     def on_kill(self) -> None:
-        """Take note that the task was told to stop. Runs in a signal handler: no lock, no log, no question to Airflow."""
+        """Note that the task was told to stop. Runs in a signal handler: no lock, no log, no question to Airflow."""
         self._told_to_stop = True
 
     def execute(self, context: Context) -> dict[str, Any]:

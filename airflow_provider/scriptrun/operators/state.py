@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from airflow.sdk import NEVER_EXPIRE
+from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from airflow_provider.scriptrun.runs.lineage import CURSOR
 
@@ -25,7 +25,7 @@ PREFIX = "scriptrun."
 class TaskState:
     """Implements :class:`~airflow_provider.scriptrun.runs.lineage.LineageStore` on the task state store.
 
-    Never expires by age: forgetting the lineage of a task that is still there would start a second run beside the first.
+    Never expires by age: to forget the lineage of a task that is still there would start a second run beside the first.
     How far the log was shown is a convenience: that it cannot be stored, while the API server is away, ends no task.
     """
 

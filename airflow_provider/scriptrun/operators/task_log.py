@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow.sdk.types import Logger
 
 
@@ -16,6 +18,6 @@ class TaskLog:
     """
 
     def __init__(self, logger: Logger) -> None:
-        self.line = logger.info
-        self.note = logger.info
-        self.warning = logger.warning
+        self.line: Callable[[str], None] = logger.info
+        self.note: Callable[[str], None] = logger.info
+        self.warning: Callable[[str], None] = logger.warning
