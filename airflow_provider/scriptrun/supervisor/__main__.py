@@ -1,4 +1,4 @@
-"""``python -m <this package> serve --root <root>``: how a checkout starts it; an installed one has an outer ``__main__``."""
+"""``python -m <this package> serve --root <root>``, as a checkout starts it."""
 
 from .serve import main
 

@@ -1,6 +1,10 @@
 """The one way a request is refused: a code for the program, a message for the person."""
 
-from typing import Any, Dict, Optional
+from __future__ import annotations
+
+TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
+if TYPE_CHECKING:
+    from typing import Any, Dict, Optional
 
 BAD_REQUEST = "bad_request"  #: the request is not one of the protocol's, or names what no path may be made of
 NO_SUCH_RUN = "no_such_run"  #: this root knows no run of this id
@@ -11,7 +15,7 @@ DAMAGED = "damaged"  #: what arrived, or what is kept, is not what its hash says
 INTERNAL = "internal"  #: a fault of the supervisor; its stderr has the traceback
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818  # it is an answer as much as an error
     """A request cannot be answered. ``message`` says what, where and why; ``advice`` what to do next."""
 
     def __init__(self, code: str, message: str, advice: Optional[str] = None) -> None:

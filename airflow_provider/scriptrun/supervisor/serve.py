@@ -4,15 +4,24 @@
 answer comes in milliseconds. Standard error is free text for diagnosis.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import sys
-from typing import Any, Callable, Dict, List, NoReturn, Optional
 
 from . import refusal
 from .layout import Layout
 from .protocol import frames
 from .refusal import Refusal
+
+TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, NoReturn, Optional
+
+    from .inotify import Inotify
+
+    Handler = Callable[[Dict[str, Any], "Channel"], None]
 
 USAGE = "usage: serve --root FOLDER"
 INPUT, OUTPUT, DIAGNOSIS = 0, 1, 2
@@ -89,9 +98,8 @@ class Channel:
         self.reader = frames.FrameReader(stream)  # type: ignore[arg-type]  # read() is all that it uses
         self.writer = writer
         self.layout = layout
-
-
-Handler = Callable[[Dict[str, Any], Channel], None]
+        self.inotify: Optional[Inotify] = None  #: made by the first poll that waits, kept for the session
+        self.ready = False  #: whether the root was made
 
 
 def main(argv: Optional[List[str]] = None) -> NoReturn:
@@ -135,7 +143,11 @@ def answer(request: Dict[str, Any], channel: Channel) -> bool:
     """Answer one request; return whether the session can go on. Only a lost connection raises."""
     operation = request.get("op")
     try:
-        handler(operation)(request, channel)
+        function = handler(operation)
+        if not channel.ready:
+            channel.layout.make_root()
+            channel.ready = True
+        function(request, channel)
     except (BrokenPipeError, frames.FrameError):
         raise
     except Exception as error:  # noqa: BLE001  # becomes the answer: a session outlives what one request ran into

@@ -1,0 +1,118 @@
+"""A start request, checked: what comes over the wire is believed field by field."""
+
+from __future__ import annotations
+
+from . import refusal
+from .decide import Attempt
+from .layout import check_run_id, check_sha256
+from .refusal import Refusal
+
+TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Tuple, Type, Union
+
+#: Where a request does not say: between SIGTERM and SIGKILL.
+DEFAULT_GRACE_S = 30.0
+
+
+class StartRequest:
+    """What to run, and for whom. Raises ``Refusal`` with the field's name when a field is missing or wrong."""
+
+    def __init__(self, request: Dict[str, Any]) -> None:
+        run = _object(request, "run")
+        self.run_id = check_run_id(run.get("id"))
+        self.lineage: str = _field(run, "run.", "lineage", str)
+        self.experiment: str = _field(run, "run.", "experiment", str)
+        attempt = _object(request, "attempt")
+        self.attempt = Attempt(
+            try_number=_field(attempt, "attempt.", "try_number", int),
+            max_tries=_field(attempt, "attempt.", "max_tries", int),
+            clear_number=_field(attempt, "attempt.", "clear_number", int),
+            delivered=_field(attempt, "attempt.", "delivered", bool),
+        )
+        self.attempt_document = attempt
+        snapshot = request.get("snapshot")
+        self.snapshot: Optional[str] = None if snapshot is None else check_sha256(snapshot)
+        self.environment = _object(request, "environment")
+        self.secret_environment = _texts(request, "", "secret_environment")
+        launch = _object(request, "launch")
+        self.command: List[str] = _list(launch, "launch.", "argv")
+        self.variables = _texts(launch, "launch.", "variables")
+        self.secret_variables = _texts(launch, "launch.", "secret_variables")
+        self.inherit: List[str] = _list(launch, "launch.", "inherit")
+        limits = _object(request, "limits")
+        self.max_run_duration_s: Optional[float] = _number(limits, "max_run_duration_s", None)
+        self.grace_s = _number(limits, "grace_s", DEFAULT_GRACE_S) or 0.0
+        self.orphan_after_s = _number(limits, "orphan_after_s", 0.0) or 0.0
+        max_runs = _number(limits, "max_runs", None)
+        self.max_runs: Optional[int] = int(max_runs) if max_runs else None
+        self.budget_bytes: Optional[float] = _number(limits, "budget_bytes", None)
+        self.budget_age_s: Optional[float] = _number(limits, "budget_age_s", None)
+        self.context = _object(request, "context")
+        self.tools = {name: path for name, path in _object(request, "tools").items() if isinstance(path, str)}
+
+    def without_secrets(self) -> Dict[str, Any]:
+        """Return what may be written to a file: of the secrets, only their names."""
+        return {
+            "run": {"id": self.run_id, "lineage": self.lineage, "experiment": self.experiment},
+            "attempt": self.attempt_document,
+            "snapshot": self.snapshot,
+            "environment": self.environment,
+            "launch": {
+                "argv": self.command,
+                "variables": self.variables,
+                "secret_variables": sorted(self.secret_variables),
+                "inherit": self.inherit,
+            },
+            "limits": {
+                "max_run_duration_s": self.max_run_duration_s,
+                "grace_s": self.grace_s,
+                "orphan_after_s": self.orphan_after_s,
+                "max_runs": self.max_runs,
+                "budget_bytes": self.budget_bytes,
+                "budget_age_s": self.budget_age_s,
+            },
+            "tools": self.tools,
+        }
+
+
+def _field(
+    document: Dict[str, Any], where: str, name: str, kind: Union[Type[Any], Tuple[Type[Any], ...]]
+) -> Any:
+    value = document.get(name)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise Refusal(refusal.BAD_REQUEST, "start: %s%s is %.100r" % (where, name, value))
+    return value
+
+
+def _object(document: Dict[str, Any], name: str) -> Dict[str, Any]:
+    return {} if document.get(name) is None else dict(_field(document, "", name, dict))
+
+
+def _list(document: Dict[str, Any], where: str, name: str) -> List[str]:
+    if document.get(name) is None:
+        return []
+    value = _field(document, where, name, list)
+    if not all(isinstance(item, str) for item in value):
+        raise Refusal(refusal.BAD_REQUEST, "start: %s%s holds something that is no text" % (where, name))
+    return list(value)
+
+
+def _texts(document: Dict[str, Any], where: str, name: str) -> Dict[str, str]:
+    if document.get(name) is None:
+        return {}
+    value = _field(document, where, name, dict)
+    for key, text in value.items():
+        if not isinstance(text, str) or not key or "=" in key or "\0" in key:
+            # Not the value: it may be a secret.
+            raise Refusal(refusal.BAD_REQUEST, "start: %s%s.%.100r is no variable with a text" % (where, name, key))
+    return dict(value)
+
+
+def _number(document: Dict[str, Any], name: str, default: Optional[float]) -> Optional[float]:
+    if document.get(name) is None:
+        return default
+    value = float(_field(document, "limits.", name, (int, float)))
+    if not value >= 0:
+        raise Refusal(refusal.BAD_REQUEST, "start: limits.%s is %r" % (name, value))
+    return value

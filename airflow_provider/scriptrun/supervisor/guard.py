@@ -1,0 +1,119 @@
+"""The guard of one run: an outer process that waits for the supervisor, and ends the run if the supervisor was killed.
+
+As the subreaper around it, it inherits whatever a killed supervisor leaves, finds all of it, and says *lost* once that is
+gone. It shares ``alive``, so nobody takes the run for over before.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+
+from . import crash, journal, prctl, processes, script, state
+from .watch import ignore_requests_to_leave
+
+TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from .ask import StartRequest
+    from .layout import Layout
+
+ACKNOWLEDGED = b"+"
+FAULT_EXIT_CODE = 70  #: EX_SOFTWARE of <sysexits.h>
+#: A verdict that cannot be written is tried again this often, this many times.
+VERDICT_PAUSE_S, VERDICT_TRIES = 1.0, 600
+
+
+def launch(layout: Layout, ask: StartRequest, alive: int) -> bool:
+    """Start guard and supervisor, detached from this process; return whether the supervisor said that it is there.
+
+    ``alive`` is the descriptor of the run's lock: they inherit it, and this process must close its own.
+    """
+    news, acknowledge = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _child(layout, ask, alive, acknowledge)
+    os.close(acknowledge)
+    crash.point("start.forked")
+    try:
+        os.waitpid(pid, 0)
+        return os.read(news, 1) == ACKNOWLEDGED
+    finally:
+        os.close(news)
+
+
+def _child(layout: Layout, ask: StartRequest, alive: int, acknowledge: int) -> NoReturn:
+    code = FAULT_EXIT_CODE
+    try:
+        os.setsid()
+        if os.fork():
+            os._exit(0)  # so that the guard belongs to nobody who must wait for it
+        _detach(layout, ask, {alive, acknowledge})
+        _guard(layout, ask, acknowledge)
+        code = 0
+    except BaseException:  # noqa: BLE001  # a child must never go on as its parent
+        traceback.print_exc()
+    finally:
+        script.end(code)
+
+
+def _detach(layout: Layout, ask: StartRequest, keep: "set[int]") -> None:
+    log = os.open(layout.run(ask.run_id).supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    script.close_all_but({0, 1, 2} | keep)
+    os.chdir("/")
+
+
+def _guard(layout: Layout, ask: StartRequest, acknowledge: int) -> None:
+    crash.point("guard.started")
+    ignore_requests_to_leave()
+    prctl.become_subreaper()
+    supervisor = os.fork()
+    if supervisor == 0:
+        _supervise(layout, ask, acknowledge)
+    os.close(acknowledge)
+    _wait_for(supervisor)
+    run = layout.run(ask.run_id)
+    if journal.is_over(journal.read(run)):
+        return
+    processes.kill_descendants()
+    for _ in range(VERDICT_TRIES):
+        try:
+            state.write_lost(layout, run, journal.read(run))
+        except OSError:
+            traceback.print_exc()
+            time.sleep(VERDICT_PAUSE_S)
+        else:
+            return
+
+
+def _wait_for(supervisor: int) -> None:
+    while True:
+        pid, _ = os.waitpid(-1, 0)  # others are orphans of a supervisor that was killed
+        if pid == supervisor:
+            return
+
+
+def _supervise(layout: Layout, ask: StartRequest, acknowledge: int) -> NoReturn:
+    code = FAULT_EXIT_CODE
+    try:
+        from .supervise import supervise
+
+        def say_so() -> None:
+            try:
+                os.write(acknowledge, ACKNOWLEDGED)
+            except BrokenPipeError:  # the starter was killed; the run is not its
+                pass
+            os.close(acknowledge)
+
+        supervise(layout, ask, say_so)
+        code = 0
+    except BaseException:  # noqa: BLE001  # the guard says what it means for the run
+        traceback.print_exc()
+    finally:
+        script.end(code)

@@ -1,0 +1,43 @@
+"""Putting the root in order after a run, now and then, at low priority, and never at the run's cost."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+
+TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from .layout import Layout
+
+#: Looking through a root of many runs takes seconds, so it is not done after each of them.
+PAUSE_S = 3600.0
+LOWEST_PRIORITY = 19
+
+
+def keep(layout: Layout, budget_bytes: Optional[float], budget_age_s: Optional[float]) -> None:
+    """Keep the root within its budget, unless somebody did within the last hour. Failures go to the supervisor's log."""
+    try:
+        if budget_bytes is None and budget_age_s is None:
+            return
+        if _was_cleaned_lately(layout.cleaned):
+            return
+        os.nice(LOWEST_PRIORITY)
+        from . import clean
+
+        clean.keep_budget(layout, budget_bytes, budget_age_s)
+    except Exception:  # noqa: BLE001  # the run is over and well; tidying up must not change that
+        traceback.print_exc()
+
+
+def _was_cleaned_lately(stamp: str) -> bool:
+    try:
+        if time.time() - os.stat(stamp).st_mtime < PAUSE_S:
+            return True
+    except FileNotFoundError:
+        pass
+    with open(stamp, "ab"):
+        os.utime(stamp)
+    return False

@@ -1,0 +1,157 @@
+"""The ``start`` request: optimistic, and idempotent however often it is sent and wherever its sender dies.
+
+Everything is decided and done under the lineage's lock. A starter that dies leaves either nothing, a run that has not
+started (the next starter goes on with it, under its id), or a run with a supervisor, which needs no starter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from . import cancel, control, crash, flock, guard, journal, lineage, refusal, state, tail
+from .ask import StartRequest
+from .decide import Action, decide
+from .layout import make_folder
+from .protocol.atomic import write_atomic
+from .protocol.status import Reason, Status
+from .refusal import Refusal
+
+TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional
+
+    from .layout import Layout, RunLayout
+    from .serve import Channel
+
+#: Somebody who asks whether a lock is held holds it himself for microseconds.
+LOCK_PAUSE_S = 0.001
+#: Beyond the grace: how long a killed run may take to be seen gone before a start in its place gives up.
+DEATH_S = 60.0
+#: A start names at most this many earlier runs that may be collected.
+MAX_PREVIOUS = 10
+
+
+def start(request: Dict[str, Any], channel: Channel) -> None:
+    """Answer the ``start`` request."""
+    ask = StartRequest(request)
+    with lineage.locked(channel.layout, ask.lineage):
+        crash.point("start.locked")
+        answer = _answer(channel.layout, ask)
+    channel.writer.json(answer)
+
+
+def _answer(layout: Layout, ask: StartRequest) -> Dict[str, Any]:
+    runs = lineage.read(layout, ask.lineage)
+    latest = None
+    if runs:
+        document = state.look(layout, runs[-1]["id"])
+        if document is not None:
+            latest = lineage.latest_of(runs[-1], document["status"])
+        elif runs[-1]["id"] == ask.run_id:
+            raise Refusal(refusal.NO_SUCH_RUN, "Run %s has ended, and its folder was removed since." % ask.run_id)
+    tombstone = state.read_tombstone(layout, ask.run_id) is not None
+    decision = decide(latest, ask.run_id, ask.attempt, tombstone)
+    if decision.action is Action.CANCELED:
+        return {"outcome": "canceled", "run_id": ask.run_id}
+    if decision.action is Action.SUPERSEDED:
+        return {"outcome": "superseded", "run_id": decision.run_id, "try_number": runs[-1]["last_try"]}
+    if decision.action is Action.JOIN:
+        lineage.join(layout, ask.lineage, ask.run_id, ask.attempt)
+        return _accepted(layout, ask, decision.run_id, joined=True)
+    if ask.snapshot is not None and not _has_snapshot(layout, ask.snapshot):
+        return {"outcome": "missing", "snapshot": ask.snapshot}
+    if decision.action is Action.CANCEL_THEN_START and latest is not None:
+        _end(layout, latest.run_id, latest.status, ask)
+    return _begin(layout, ask, decision.run_id)
+
+
+def _has_snapshot(layout: Layout, snapshot_id: str) -> bool:
+    from . import store
+
+    return store.has_snapshot(layout, snapshot_id)
+
+
+def _end(layout: Layout, run_id: str, status: Status, ask: StartRequest) -> None:
+    """See the lineage's run dead, because a person has cleared its task."""
+    if status is Status.NOT_STARTED and run_id == ask.run_id:
+        return
+    if not status.is_terminal:
+        document = cancel.end(layout, run_id, Reason.SUPERSEDED, ask.grace_s + DEATH_S)
+        if not journal.is_over(document):
+            raise Refusal(
+                refusal.INTERNAL,
+                "Run %s, which this start takes the place of, does not die: %s" % (run_id, document["message"]),
+                "Its processes hang in the kernel, or run as another user. End them, then try again.",
+            )
+
+
+def _begin(layout: Layout, ask: StartRequest, run_id: str) -> Dict[str, Any]:
+    """Start the run, going on from wherever an earlier starter of it died."""
+    ask.run_id = run_id
+    run = layout.run(run_id)
+    found = state.look(layout, run_id)
+    if found is not None and found["status"] != Status.NOT_STARTED.value:
+        raise Refusal(
+            refusal.BAD_REQUEST,
+            "There is a run %s already, and it is %s: a new run needs a new id." % (run_id, found["status"]),
+        )
+    make_folder(run.folder)
+    crash.point("start.folder")
+    make_folder(layout.checkpoint(ask.lineage))
+    write_atomic(run.context, json.dumps(ask.context))
+    write_atomic(run.request, json.dumps(ask.without_secrets()))
+    control.make(run.control)
+    os.close(os.open(run.lease, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    os.utime(run.lease)
+    crash.point("start.files")
+    lineage.append(layout, ask.lineage, run_id, ask.attempt)
+    crash.point("start.recorded")
+    alive = _take(run)
+    try:
+        crash.point("start.alive")
+        # Looked at again now that nobody else can take the run: whoever cancels from here on finds it alive.
+        if state.read_tombstone(layout, run_id) is not None:
+            return {"outcome": "canceled", "run_id": run_id}
+        acknowledged = guard.launch(layout, ask, alive)
+    finally:
+        os.close(alive)
+    crash.point("start.acknowledged")
+    if not acknowledged and not journal.is_over(state.look(layout, run_id)):
+        raise Refusal(
+            refusal.INTERNAL,
+            "The supervisor of run %s ended at once. %s" % (run_id, tail.read(run.supervisor_log) or ""),
+        )
+    return _accepted(layout, ask, run_id, joined=False)
+
+
+def _take(run: RunLayout) -> int:
+    while True:
+        alive = flock.take(run.alive)
+        if alive is not None:
+            return alive
+        time.sleep(LOCK_PAUSE_S)
+
+
+def _accepted(layout: Layout, ask: StartRequest, run_id: str, joined: bool) -> Dict[str, Any]:
+    document = journal.read(layout.run(run_id)) or state.look(layout, run_id) or journal.blank(run_id)
+    return {
+        "outcome": "accepted",
+        "run_id": run_id,
+        "status": journal.public(document),
+        "joined": joined,
+        "previous": _previous(layout, ask.lineage, run_id),
+    }
+
+
+def _previous(layout: Layout, name: str, run_id: str) -> List[str]:
+    """Return the lineage's earlier runs that ended otherwise than Completed and are still here, the latest first."""
+    found = []
+    for entry in reversed(lineage.read(layout, name)):
+        document: Optional[Dict[str, Any]] = journal.read(layout.run(entry["id"])) if entry["id"] != run_id else None
+        if document and journal.is_over(document) and document["status"] != Status.COMPLETED.value:
+            found.append(entry["id"])
+    return found[:MAX_PREVIOUS]
+
+
