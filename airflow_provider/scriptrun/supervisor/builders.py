@@ -4,6 +4,7 @@ import errno
 import os
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+from .builders_index import with_placeholders
 from .builders_tool import Ended
 from .environment_errors import EnvironmentFailed
 from .environment_python import Interpreter
@@ -52,7 +53,7 @@ class Order(NamedTuple):
     folder: str  #: a private folder to keep files in while it works
 
 
-class IndexUnreachable(EnvironmentFailed):  # noqa: N818
+class IndexUnreachable(EnvironmentFailed):
     """No index answered; what was resolved before may still be used."""
 
 
@@ -67,8 +68,16 @@ def requirement_files(order: Order, requirements: str, constraints: str) -> List
     return [path, "--constraint", limits]
 
 
+def requirement_text(plan: Dict[str, Any], name: str) -> str:
+    """Return the plan's ``requirements`` or ``constraints`` as a file's text, with placeholders for credentials."""
+    lines = plan.get(name) or []
+    if not all(isinstance(line, str) and "\n" not in line for line in lines):
+        raise EnvironmentFailed("The plan's %s are no list of lines." % name)
+    return with_placeholders(plan, "".join(line + "\n" for line in lines))
+
+
 def format_options(plan: Dict[str, Any]) -> List[str]:
-    """Return the options on binaries and pre-releases that stand in a requirements file, as uv and pip both spell them."""
+    """Return the options on binaries that stand in a requirements file, as uv and pip both spell them."""
     options = plan.get("options") or {}
     found = []
     for name in ("no_binary", "only_binary"):
@@ -81,7 +90,9 @@ def failure(action: str, ended: Ended) -> EnvironmentFailed:
     """Return the error for a tool that ended badly while it did ``action`` (``uv could not resolve ...``)."""
     message = "%s (exit code %d). Its last lines:\n%s" % (action, ended.code, ended.tail)
     if _has(ended, _NO_SPACE):
-        return EnvironmentFailed(message, "There is no space left on the target: remove what is not needed, or enlarge the disk.")
+        return EnvironmentFailed(
+            message, "There is no space left on the target: remove what is not needed, or enlarge the disk."
+        )
     if _has(ended, _UNREACHABLE):
         advice = "The package index cannot be reached from the target: check its address, the proxy and the network."
         if _has(ended, _CERTIFICATE):
@@ -89,7 +100,9 @@ def failure(action: str, ended: Ended) -> EnvironmentFailed:
         return IndexUnreachable(message, advice)
     if _has(ended, _UNSOLVABLE):
         return EnvironmentFailed(
-            message, "Correct the requirements: these exclude each other, or ask for what no index has.", resolution=True
+            message,
+            "Correct the requirements: these exclude each other, or ask for what no index has.",
+            resolution=True,
         )
     if _has(ended, _REFUSED):
         return EnvironmentFailed(message, "The package index refuses the credentials: check those in its address.")
@@ -97,7 +110,7 @@ def failure(action: str, ended: Ended) -> EnvironmentFailed:
 
 
 def from_os_error(error: OSError, action: str) -> EnvironmentFailed:
-    """Return the error for an operating system's refusal: a full disk and a missing program have advice of their own."""
+    """Return the error for an operating system's refusal; a full disk has advice of its own."""
     advice: Optional[str] = None
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         advice = "There is no space left on the target: remove what is not needed, or enlarge the disk."

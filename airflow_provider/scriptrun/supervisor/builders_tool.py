@@ -1,4 +1,4 @@
-"""Running a build tool: its output goes on line by line, without any secret; its last lines are kept for the message."""
+"""Running a build tool: its output goes on line by line, without any secret; its last lines are kept."""
 
 import base64
 import collections
@@ -33,11 +33,13 @@ def run(
     secrets: Iterable[str],
     folder: str = "/",
     output: Optional[str] = None,
+    quiet: bool = False,
 ) -> Ended:
     """Run a tool to its end; pass on what it prints to our standard output with ``secrets`` replaced.
 
-    ``output`` names a file that receives its standard output instead. Where it dies with us (Linux), it does so at
-    once: nobody else writes into a folder whose builder was killed. Raises ``OSError`` when it cannot be started.
+    ``output`` names a file that receives its standard output instead; ``quiet`` passes nothing on. When we are
+    killed, it dies at once (Linux): nobody else writes into a folder whose builder is dead. Raises ``OSError`` when
+    it cannot be started.
     """
     needles = needles_of(secrets)
     tail: Deque[str] = collections.deque(maxlen=TAIL_LINES)
@@ -50,20 +52,22 @@ def run(
             stderr=subprocess.STDOUT if target is None else subprocess.PIPE,
             env=environ,
             cwd=folder,
-            preexec_fn=_die_with_parent(),  # noqa: PLW1509 - this process has one thread
+            preexec_fn=_die_with_parent(),  # this process has one thread
         )
     finally:
         if target is not None:
             os.close(target)
     stream = process.stdout if target is None else process.stderr
-    assert stream is not None
+    if stream is None:
+        raise OSError("%s was started without a pipe" % argv[0])
     with stream:
         while True:
             line = stream.readline(LONGEST_LINE_BYTES)
             if not line:
                 break
             clean = scrub(line, needles)
-            _write(clean)
+            if not quiet:
+                _write(clean)
             tail.append(clean.decode("utf-8", "replace").rstrip())
     return Ended(process.wait(), "\n".join(tail))
 
@@ -75,8 +79,9 @@ def needles_of(secrets: Iterable[str]) -> List[bytes]:
     """
     found = set()
     for secret in secrets:
-        forms = {secret, unquote(secret)}
-        for text in list(forms):
+        spellings = (secret, unquote(secret))
+        forms = set(spellings)
+        for text in spellings:
             forms.add(base64.b64encode(text.encode("utf-8", "surrogateescape")).decode("ascii"))
             if ":" in text:
                 forms.add(text.partition(":")[2])
@@ -111,7 +116,7 @@ def _die_with_parent() -> Optional[Callable[[], None]]:
     if not sys.platform.startswith("linux"):
         return None
     try:
-        import ctypes  # noqa: PLC0415 - milliseconds, and only a build needs it
+        import ctypes  # milliseconds, and only a build needs it
 
         prctl = ctypes.CDLL(None, use_errno=True).prctl
     except (ImportError, OSError, AttributeError):

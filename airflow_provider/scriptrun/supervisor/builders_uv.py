@@ -1,12 +1,10 @@
 """Environments by uv: three processes, as by hand: compile, venv, sync. What it makes can be renamed into place."""
 
 import os
-from typing import Any, Dict
 
-from .builders import Order, failure, format_options, requirement_files
+from .builders import Order, failure, format_options, requirement_files, requirement_text
 from .builders_index import with_placeholders, without_placeholders
 from .builders_tool import run, say
-from .environment_errors import EnvironmentFailed
 from .protocol.atomic import write_atomic
 
 
@@ -16,7 +14,7 @@ def resolve(order: Order) -> str:
     Raises ``EnvironmentFailed``, ``IndexUnreachable`` among them.
     """
     plan = order.plan
-    requirements = _text(plan, "requirements")
+    requirements = requirement_text(plan, "requirements")
     if not requirements:
         return ""
     if plan["options"].get("require_hashes"):
@@ -25,7 +23,7 @@ def resolve(order: Order) -> str:
     lock = os.path.join(order.folder, "lock.txt")
     argv = [order.program, "pip", "compile", "--python", order.interpreter.executable]
     argv += ["--no-header", "--no-annotate", "--generate-hashes", "--quiet"]
-    argv += requirement_files(order, requirements, _text(plan, "constraints"))
+    argv += requirement_files(order, requirements, requirement_text(plan, "constraints"))
     argv += format_options(plan)
     if plan["options"].get("pre"):
         argv += ["--prerelease", "allow"]
@@ -53,10 +51,3 @@ def install(order: Order, lock: str, folder: str) -> None:
     ended = run(argv, environ=order.environ, secrets=order.secrets)
     if ended.code:
         raise failure("uv cannot install the requirements", ended)
-
-
-def _text(plan: Dict[str, Any], name: str) -> str:
-    lines = plan.get(name) or []
-    if not all(isinstance(line, str) and "\n" not in line for line in lines):
-        raise EnvironmentFailed("The plan's %s are no list of lines." % name)
-    return with_placeholders(plan, "".join(line + "\n" for line in lines))

@@ -11,7 +11,7 @@ from .layout import make_folder
 
 @contextmanager
 def exclusive(path: str, waiting_for: str) -> Iterator[None]:
-    """Hold the exclusive ``flock`` of ``path`` (made if absent); say ``waiting for <waiting_for> ...`` when it is taken.
+    """Hold the exclusive ``flock`` of ``path`` (made if absent); say ``waiting for ...`` when it is taken.
 
     The descriptor is not inherited by programs that are started meanwhile: the lock is free when this process dies.
     """

@@ -13,16 +13,17 @@ from .protocol.atomic import write_atomic
 from .protocol.canonical import digest
 
 
-def prepare_found(layout: Layout, plan: Dict[str, Any]) -> Prepared:
+def prepare_found(layout: Layout, plan: Dict[str, Any], tools: Dict[str, str]) -> Prepared:
     """Return the interpreter that the plan names (none: the target's own), checked: it exists, it runs, its version."""
+    if plan["kind"] == "existing_conda":
+        return _existing_conda(layout, plan, tools)
     interpreter = probe(layout, locate(plan.get("interpreter") or "python"))
     check_version(interpreter, plan.get("python"))
     return _as_found(layout, plan, interpreter, {})
 
 
-def prepare_existing_conda(layout: Layout, plan: Dict[str, Any], tools: Dict[str, str]) -> Prepared:
-    """Return the conda environment that the plan names, by its name or its path. Raises ``EnvironmentFailed``."""
-    from .builders_conda import activation, find_environment  # noqa: PLC0415 - only conda needs it
+def _existing_conda(layout: Layout, plan: Dict[str, Any], tools: Dict[str, str]) -> Prepared:
+    from .builders_conda import activation, find_environment  # only conda needs it
 
     prefix = find_environment(plan["conda"]["environment"], tools)
     python = os.path.join(prefix, "bin", "python")

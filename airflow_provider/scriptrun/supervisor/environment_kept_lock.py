@@ -2,7 +2,7 @@
 
 import json
 import time
-from typing import NamedTuple, Optional
+from typing import Any, Dict, NamedTuple, Optional
 
 from .layout import Layout, make_folder
 from .protocol.atomic import write_atomic
@@ -41,3 +41,12 @@ def save(layout: Layout, recipe: str, kept: KeptLock) -> None:
 def now() -> float:
     """Return seconds since the epoch."""
     return time.time()
+
+
+def usable(layout: Layout, plan: Dict[str, Any], recipe: str) -> Optional[KeptLock]:
+    """Return the recipe's lock where it may be used without asking an index."""
+    delivery = plan["delivery"]
+    kept = load(layout, recipe)
+    if kept is None or not kept.is_fresh(delivery["lock_max_age_s"], delivery.get("refresh", False), now()):
+        return None
+    return kept

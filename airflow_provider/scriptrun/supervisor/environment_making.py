@@ -11,12 +11,12 @@ from .builders import IndexUnreachable, Order
 from .builders_index import pip_environment, uv_environment
 from .builders_tool import say
 from .environment_flock import exclusive
-from .environment_kept_lock import KeptLock, load, now, save
+from .environment_kept_lock import KeptLock, load, now, save, usable
 from .environment_key import environment_key
 from .environment_packages import package_list, site_folder
 from .environment_python import Interpreter, probe, program
 from .environment_shelf import Complete, adopt, publish, remove, sweep, write_complete
-from .layout import Layout, make_folder
+from .layout import EnvironmentLayout, Layout, make_folder
 from .protocol.atomic import write_atomic
 
 #: After an index could not be reached, the old lock is used without asking again for this long.
@@ -24,12 +24,135 @@ RETRY_UNREACHABLE_AFTER_S = 3600.0
 
 
 class Tool(NamedTuple):
-    """What builds: a module with ``resolve`` and ``install``, its program, and whether its work may be renamed."""
+    """What builds."""
 
     name: str
-    module: ModuleType
+    module: ModuleType  #: has ``resolve(order)`` and ``install(order, lock, folder)``
     program: str
-    is_relocatable: bool
+    is_relocatable: bool  #: what it builds may be renamed
+
+
+class Made(NamedTuple):
+    """An environment that is there now."""
+
+    key: str
+    complete: Complete
+    reused: bool
+    lock_reused: bool
+
+
+class Workshop:
+    """Everything that making one plan's environment needs."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        plan: Dict[str, Any],
+        interpreter: Interpreter,
+        secrets: Dict[str, str],
+        tools: Dict[str, str],
+    ) -> None:
+        self.layout, self.plan, self.interpreter, self.secrets = layout, plan, interpreter, secrets
+        self.tool = choose_tool(plan, interpreter, tools)
+
+    def make(self, recipe: str, kept: Optional[KeptLock]) -> Made:
+        """Resolve where there is no lock to use (``kept``), build where nobody has: each once for all runs."""
+        if kept is not None:
+            return self._build(kept, lock_reused=True)
+        with exclusive(self.layout.environment_flock(recipe), "another run that resolves the same requirements"):
+            kept = usable(self.layout, self.plan, recipe)
+            if kept is not None:
+                lock_reused = True
+            elif self.plan["kind"] == "conda":
+                return self._solve_and_build(recipe)
+            else:
+                kept, lock_reused = self._resolve(recipe)
+        return self._build(kept, lock_reused)
+
+    def _resolve(self, recipe: str) -> Tuple[KeptLock, bool]:
+        """Return a new lock, or the old one where no index can be reached and nobody asked for a refresh."""
+        sweep(self.layout, recipe)
+        draft = make_folder(self.layout.environment_draft(recipe))
+        try:
+            lock = self.tool.module.resolve(self._order(draft))
+            kept = KeptLock(lock, environment_key(self.plan, self.interpreter, lock), now())
+        except IndexUnreachable as error:
+            return self._old(recipe, error), True
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        save(self.layout, recipe, kept)
+        return kept, False
+
+    def _solve_and_build(self, recipe: str) -> Made:
+        """Make a conda environment; its lock is kept once it stands, so that a failure leaves the old one in use."""
+        lock = builders_conda.resolve(self._order(""))
+        kept = KeptLock(lock, environment_key(self.plan, self.interpreter, lock), now())
+        try:
+            made = self._build(kept, lock_reused=False)
+        except IndexUnreachable as error:
+            return self._build(self._old(recipe, error), lock_reused=True)
+        save(self.layout, recipe, kept)
+        return made
+
+    def _old(self, recipe: str, error: IndexUnreachable) -> KeptLock:
+        old = load(self.layout, recipe)
+        if old is None or self.plan["delivery"].get("refresh"):
+            raise error
+        say("warning: %s" % error.message)
+        say("warning: using what was resolved %.1f days ago" % ((now() - old.resolved_at) / 86_400))
+        kept = old._replace(retry_at=now() + RETRY_UNREACHABLE_AFTER_S)
+        save(self.layout, recipe, kept)
+        return kept
+
+    def _build(self, kept: KeptLock, lock_reused: bool) -> Made:
+        key = kept.environment
+        complete = adopt(self.layout, key)
+        if complete is not None:
+            return Made(key, complete, True, lock_reused)
+        with exclusive(self.layout.environment_flock(key), "environment %s, which another run builds" % key[:12]):
+            complete = adopt(self.layout, key)
+            if complete is not None:
+                return Made(key, complete, True, lock_reused)
+            started = time.monotonic()
+            say("building environment %s with %s" % (key[:12], self.tool.name))
+            sweep(self.layout, key)
+            draft = make_folder(self.layout.environment_draft(key))
+            try:
+                complete = self._build_in(draft, kept)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+        seconds = time.monotonic() - started
+        say("built environment %s: %d packages in %.1f s" % (key[:12], complete.packages, seconds))
+        return Made(key, complete, False, lock_reused)
+
+    def _build_in(self, draft: str, kept: KeptLock) -> Complete:
+        final = self.layout.environment(kept.environment)
+        folder = os.path.join(draft, "environment") if self.tool.is_relocatable else final
+        if not self.tool.is_relocatable:
+            remove(self.layout, final)  # what a builder that died left there
+        self.tool.module.install(self._order(draft), kept.lock, folder)
+        parts = EnvironmentLayout(folder)
+        interpreter = self.interpreter
+        variables: Dict[str, str] = {}
+        if self.plan["kind"] == "conda":
+            interpreter = probe(self.layout, parts.python)
+            variables = builders_conda.activation(folder)
+        packages = package_list([site_folder(folder, interpreter.version, interpreter.implementation)])
+        complete = Complete(interpreter.version, packages.count("\n"), self.tool.name, now(), variables)
+        write_complete(parts, complete, packages)
+        if self.tool.is_relocatable:
+            publish(folder, self.layout, kept.environment)
+        return complete
+
+    def _order(self, draft: str) -> Order:
+        ca_file: Optional[str] = None
+        certificates = self.plan["delivery"].get("ca")
+        if certificates and draft:
+            ca_file = os.path.join(draft, "ca.pem")
+            write_atomic(ca_file, certificates)
+        make_environ = uv_environment if self.tool.name == "uv" else pip_environment
+        environ = make_environ(self.plan, self.secrets, os.environ, ca_file)
+        return Order(self.plan, self.interpreter, self.tool.program, environ, list(self.secrets.values()), draft)
 
 
 def choose_tool(plan: Dict[str, Any], interpreter: Interpreter, tools: Dict[str, str]) -> Tool:
@@ -41,114 +164,3 @@ def choose_tool(plan: Dict[str, Any], interpreter: Interpreter, tools: Dict[str,
     if uv:
         return Tool("uv", builders_uv, uv, is_relocatable=True)
     return Tool("pip", builders_pip, interpreter.executable, is_relocatable=False)
-
-
-def resolve(
-    layout: Layout,
-    plan: Dict[str, Any],
-    interpreter: Interpreter,
-    recipe: str,
-    secrets: Dict[str, str],
-    tools: Dict[str, str],
-) -> KeptLock:
-    """Resolve ``plan`` and keep the lock; the recipe's flock is held.
-
-    Where no index can be reached, a lock that is too old is used, and said to be, unless a refresh was asked for.
-    """
-    tool = choose_tool(plan, interpreter, tools)
-    sweep(layout, recipe)
-    draft = make_folder(layout.environment_draft(recipe))
-    try:
-        lock = tool.module.resolve(_order(layout, plan, interpreter, tool, secrets, draft))
-    except IndexUnreachable as error:
-        old = load(layout, recipe)
-        if old is None or plan["delivery"].get("refresh"):
-            raise
-        say("warning: %s" % error.message)
-        age = (now() - old.resolved_at) / 86_400
-        say("warning: using what the requirements were resolved to %.1f days ago" % age)
-        kept = old._replace(retry_at=now() + RETRY_UNREACHABLE_AFTER_S)
-    else:
-        kept = KeptLock(lock, environment_key(plan, interpreter, lock), now())
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    save(layout, recipe, kept)
-    return kept
-
-
-def build(
-    layout: Layout,
-    plan: Dict[str, Any],
-    interpreter: Interpreter,
-    kept: KeptLock,
-    secrets: Dict[str, str],
-    tools: Dict[str, str],
-) -> Tuple[Complete, bool]:
-    """Return the environment of ``kept`` and whether somebody else had built it; else build it, once per target."""
-    key = kept.environment
-    complete = adopt(layout, key)
-    if complete is not None:
-        return complete, True
-    with exclusive(layout.environment_flock(key), "environment %s, which another run is building" % key[:12]):
-        complete = adopt(layout, key)
-        if complete is not None:
-            return complete, True
-        tool = choose_tool(plan, interpreter, tools)
-        started = time.monotonic()
-        say("building environment %s with %s" % (key[:12], tool.name))
-        sweep(layout, key)
-        draft = make_folder(layout.environment_draft(key))
-        try:
-            complete = _build(layout, plan, interpreter, kept, tool, secrets, draft)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-        seconds = time.monotonic() - started
-        say("built environment %s: %d packages in %.1f s" % (key[:12], complete.packages, seconds))
-        return complete, False
-
-
-def _build(
-    layout: Layout,
-    plan: Dict[str, Any],
-    interpreter: Interpreter,
-    kept: KeptLock,
-    tool: Tool,
-    secrets: Dict[str, str],
-    draft: str,
-) -> Complete:
-    order = _order(layout, plan, interpreter, tool, secrets, draft)
-    final = layout.environment_parts(kept.environment)
-    beside = os.path.join(draft, "environment")
-    folder = beside if tool.is_relocatable else final.folder
-    if not tool.is_relocatable:
-        remove(layout, folder)
-    tool.module.install(order, kept.lock, folder)
-    parts = type(final)(folder)
-    variables: Dict[str, str] = {}
-    if plan["kind"] == "conda":
-        interpreter = probe(layout, parts.python)
-        variables = builders_conda.activation(folder)
-    packages = package_list([site_folder(folder, interpreter.version, interpreter.implementation)])
-    complete = Complete(interpreter.version, packages.count("\n"), tool.name, now(), variables)
-    write_complete(parts, complete, packages)
-    if tool.is_relocatable:
-        publish(folder, layout, kept.environment)
-    return complete
-
-
-def _order(
-    layout: Layout,
-    plan: Dict[str, Any],
-    interpreter: Interpreter,
-    tool: Tool,
-    secrets: Dict[str, str],
-    draft: str,
-) -> Order:
-    ca_file: Optional[str] = None
-    certificates = plan["delivery"].get("ca")
-    if certificates:
-        ca_file = os.path.join(draft, "ca.pem")
-        write_atomic(ca_file, certificates)
-    make_environ = uv_environment if tool.name == "uv" else pip_environment
-    environ = make_environ(plan, secrets, os.environ, ca_file)
-    return Order(plan, interpreter, tool.program, environ, list(secrets.values()), draft)

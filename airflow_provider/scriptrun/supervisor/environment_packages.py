@@ -9,7 +9,7 @@ _METADATA = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+?)(?:-py[\d.]+(?:-[^-]
 
 
 def package_list(folders: Iterable[str]) -> str:
-    """Return sorted ``name==version`` lines of all distributions in ``folders``; an earlier folder hides a later one."""
+    """Return sorted ``name==version`` lines of what is in ``folders``; an earlier folder hides a later one."""
     versions: Dict[str, str] = {}
     for folder in folders:
         try:

@@ -138,12 +138,8 @@ def _signature(executable: str) -> Optional[List[Any]]:
         return None
     marks = [real, facts.st_ino, facts.st_size, facts.st_mtime_ns]
     folder = os.path.dirname(os.path.abspath(executable))
-    for place in (folder, os.path.dirname(folder)):
-        try:
-            marks.append(os.stat(os.path.join(place, "pyvenv.cfg")).st_mtime_ns)
-        except OSError:
-            marks.append(0)
-    return marks
+    configurations = [os.path.join(place, "pyvenv.cfg") for place in (folder, os.path.dirname(folder))]
+    return marks + [os.stat(path).st_mtime_ns for path in configurations if os.path.exists(path)]
 
 
 def _ask(executable: str) -> Interpreter:
@@ -197,9 +193,8 @@ def find(layout: Layout, wish: str, uv: Optional[str]) -> Interpreter:
         pass
     seen = {own.version: own.executable}
     for candidate in _candidates(wish, uv):
-        try:
-            facts = probe(layout, candidate)
-        except EnvironmentFailed:
+        facts = _probe_or_none(layout, candidate)
+        if facts is None:
             continue  # a shim that leads nowhere is no candidate
         base = base_executable(facts.executable)
         if satisfies(facts.version, wish):
@@ -212,6 +207,13 @@ def find(layout: Layout, wish: str, uv: Optional[str]) -> Interpreter:
         % (wish, ", ".join("%s (%s)" % pair for pair in sorted(seen.items()))),
         "Install that Python on the target so that it is on PATH, or ask for one that is there.",
     )
+
+
+def _probe_or_none(layout: Layout, executable: str) -> Optional[Interpreter]:
+    try:
+        return probe(layout, executable)
+    except EnvironmentFailed:
+        return None
 
 
 def _candidates(wish: str, uv: Optional[str]) -> List[str]:
@@ -257,7 +259,8 @@ def locate(name: str) -> str:
     if os.sep in path:
         if not os.path.isabs(path):
             raise EnvironmentFailed(
-                "The interpreter %r is a relative path, and a target has no folder that it could be relative to." % name,
+                "The interpreter %r is a relative path, and a target has no folder that it could be relative to."
+                % name,
                 "Write an absolute path, or a name that is on the target's PATH.",
             )
         if os.path.isdir(path):
@@ -312,7 +315,9 @@ def satisfies(version: str, wish: str) -> bool:
 def _clause(version: Tuple[int, ...], clause: str) -> bool:
     match = re.match(r"(===|==|!=|~=|>=|<=|>|<)\s*(\d+(?:\.\d+)*)(\.\*)?\s*$", clause)
     if match is None:
-        raise EnvironmentFailed("%r is no Python version that could be asked for." % clause, "Write for instance ==3.11.*")
+        raise EnvironmentFailed(
+            "%r is no Python version that could be asked for." % clause, "Write for instance ==3.11.*"
+        )
     operator, text, wildcard = match.groups()
     asked = release(text)
     if operator == "~=":
@@ -332,4 +337,3 @@ def _clause(version: Tuple[int, ...], clause: str) -> bool:
         ">": version > asked,
         "<": version < asked,
     }[operator]
-

@@ -59,13 +59,13 @@ def write_complete(parts: EnvironmentLayout, complete: Complete, packages: str) 
 
 
 def publish(draft: str, layout: Layout, key: str) -> None:
-    """Rename a whole environment into its place; one that cannot be used any more makes room. The key's flock is held."""
+    """Rename a whole environment into its place; a useless one makes room. The key's flock is held."""
     remove(layout, layout.environment(key))
     os.rename(draft, layout.environment(key))
 
 
 def remove(layout: Layout, folder: str) -> None:
-    """Remove an environment or a draft, if it is there; renamed first, so that nobody takes half of it for a whole one."""
+    """Remove an environment, if it is there; renamed first, so that nobody takes half of it for a whole one."""
     trash = os.path.join(layout.environments, "%s%s.%s" % (_DRAFT, "0" * 64, os.urandom(4).hex()))
     try:
         os.rename(folder, trash)
@@ -112,5 +112,3 @@ def keys(layout: Layout) -> List[str]:
     except FileNotFoundError:
         return []
     return [name for name in names if len(name) == 64 and not name.strip("0123456789abcdef")]
-
-
