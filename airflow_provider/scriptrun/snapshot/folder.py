@@ -40,7 +40,7 @@ class Sight(NamedTuple):
 
 
 class Share(NamedTuple):
-    """What a folder adds to the manifest: ``fragments[0]``, ``slots[0]``, ``fragments[1]``, ... in the manifest's order.
+    """What a folder adds to the manifest: ``fragments[0]``, ``slots[0]``, ``fragments[1]``, ... in its order.
 
     A slot is the path of a folder below, where its entry goes if it is empty, or the same with a ``/``, where what
     it holds goes: the two places differ, because ``a``, ``a-b``, ``a/c`` is the order of bytes.
