@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider.scriptrun.supervisor import tree
+from airflow_provider.scriptrun.supervisor import removal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,4 +31,4 @@ def deep_path(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "deep"
     folder.mkdir()
     yield folder
-    assert tree.remove(str(folder), str(tmp_path / "trash")) == []
+    assert removal.remove(str(folder), str(tmp_path / "trash")) == []

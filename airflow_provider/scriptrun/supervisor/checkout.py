@@ -51,7 +51,7 @@ def checkout(layout: Layout, snapshot_id: str, destination: str) -> CheckoutFact
         if manifest is None:
             raise CheckoutError("the snapshot %s is not here" % snapshot_id)
         try:
-            entries = manifests.decode(manifest.data)
+            entries = manifests.decode(manifest)
         except manifests.ManifestError as error:
             store.drop_snapshot(layout, snapshot_id)
             raise CheckoutError("the manifest of the snapshot %s is damaged: %s" % (snapshot_id, error)) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 
@@ -124,10 +125,8 @@ class Layout:
             self.blobs, self.snapshots, self.incoming, self.environments, self.locks, self.supervisors,
             self.lineages, self.tombstones, self.slots, self.runs, self.checkpoints,
         ):  # fmt: skip
-            try:
+            with contextlib.suppress(FileExistsError):
                 os.mkdir(folder, PRIVATE)
-            except FileExistsError:
-                pass
 
     def blob(self, sha256: str) -> str:
         """Return ``blobs/ab/<sha256>``."""

@@ -1,4 +1,4 @@
-"""Folders that a script had its hands on: walked, measured and removed without trusting what lies in them.
+"""Folders that a script had its hands on: walked and measured without trusting what lies in them.
 
 No link is followed, no file is opened, depth is bounded by memory alone (neither by ``PATH_MAX``, nor by descriptors,
 nor by Python's stack), names are bytes.
@@ -142,83 +142,3 @@ def measure(path: str) -> Size:
 
 def _ignore(path: bytes, error: OSError) -> None:
     """What cannot be read cannot be measured."""
-
-
-def remove(path: str, trash: str) -> List[OSError]:
-    """Remove the tree at ``path``: rename it into the folder ``trash`` (same file system), so that it is gone at once
-    and for good, then empty ``trash``. Return what could not be removed (another user's files, say); it stays there.
-
-    Raises ``FileNotFoundError`` when there is nothing at ``path``, ``OSError`` when it cannot be moved.
-    """
-    os.makedirs(trash, mode=0o700, exist_ok=True)
-    os.rename(path, "%s/%s" % (trash, os.urandom(8).hex()))
-    return empty(trash)
-
-
-def empty(trash: str) -> List[OSError]:
-    """Remove what is in the folder ``trash``, and only that; return what could not be removed.
-
-    Folders inside are first moved up to ``trash`` itself, so however deep a tree is, the work is flat.
-    """
-    errors: List[OSError] = []
-    top = open_folder(trash)
-    try:
-        kept = {b""}
-        while True:
-            names = [name for name in map(os.fsencode, os.listdir(top)) if name not in kept]
-            if not names:
-                return errors
-            for name in names:
-                try:  # the others can still go
-                    _remove_one(top, name, errors)
-                except FileNotFoundError:  # noqa: PERF203
-                    continue  # another cleaner was faster
-                except OSError as error:
-                    errors.append(error)
-                    kept.add(name)
-    finally:
-        os.close(top)
-
-
-def _remove_one(top: int, name: bytes, errors: List[OSError]) -> None:
-    """Remove ``name`` from ``top``; of a folder, its files, and itself once its folders have been moved up."""
-    if not stat.S_ISDIR(os.stat(name, dir_fd=top, follow_symlinks=False).st_mode):
-        os.unlink(name, dir_fd=top)
-        return
-    folder = _open_for_removal(top, name)
-    try:
-        with os.scandir(folder) as entries:
-            found = [(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries]
-        for child, is_folder in found:
-            try:
-                if is_folder:
-                    _move_up(folder, child, top)
-                else:
-                    os.unlink(child, dir_fd=folder)
-            except OSError as error:  # noqa: PERF203  # the others can still go
-                errors.append(error)
-    finally:
-        os.close(folder)
-    os.rmdir(name, dir_fd=top)
-
-
-def _open_for_removal(parent: int, name: bytes) -> int:
-    """Open a folder so that it can be emptied, whatever permissions a script left it with."""
-    try:
-        descriptor = open_folder(name, parent)
-    except PermissionError:
-        os.chmod(name, 0o700, dir_fd=parent)  # within ``trash``, where no script is at work any more
-        return open_folder(name, parent)
-    if os.fstat(descriptor).st_mode & 0o700 != 0o700:
-        with contextlib.suppress(PermissionError):
-            os.fchmod(descriptor, 0o700)
-    return descriptor
-
-
-def _move_up(folder: int, name: bytes, top: int) -> None:
-    fresh = os.urandom(8).hex().encode("ascii")
-    try:
-        os.rename(name, fresh, src_dir_fd=folder, dst_dir_fd=top)
-    except PermissionError:  # moving a folder rewrites its "..", so it must be writable itself
-        os.close(_open_for_removal(folder, name))
-        os.rename(name, fresh, src_dir_fd=folder, dst_dir_fd=top)
