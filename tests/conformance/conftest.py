@@ -1,0 +1,60 @@
+"""Every test of the suite gets each target of the table in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from airflow_provider.scriptrun.targets.contract import ComputeTarget
+
+from tests.conformance.client import Client
+from tests.conformance.targets import TARGETS, Place
+
+PARAMETERS = [
+    pytest.param(name, marks=[pytest.mark.needs(component) for component in entry.needs])
+    for name, entry in TARGETS.items()
+]
+
+
+@pytest.fixture(scope="session", params=PARAMETERS)
+def shared_place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    place = TARGETS[request.param].make()
+    yield place
+    place.remove()
+
+
+@pytest.fixture
+def place(shared_place: Place) -> Place:
+    """A target whose root other tests use too: their runs are over."""
+    return shared_place
+
+
+@pytest.fixture(params=PARAMETERS)
+def fresh_place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """A target on which nothing of ours has ever been."""
+    place = TARGETS[request.param].make()
+    yield place
+    place.remove()
+
+
+@pytest.fixture
+def target(place: Place) -> Iterator[ComputeTarget]:
+    with place.open() as target:
+        yield target
+
+
+@pytest.fixture
+def client(target: ComputeTarget) -> Iterator[Client]:
+    client = Client(target)
+    yield client
+    client.cancel_all()
+
+
+@pytest.fixture
+def fresh_client(fresh_place: Place) -> Iterator[Client]:
+    """A worker on a target on which nothing of ours has ever been."""
+    with fresh_place.open() as target:
+        client = Client(target)
+        yield client
+        client.cancel_all()
