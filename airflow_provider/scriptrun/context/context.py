@@ -34,7 +34,7 @@ class RunContext:
         self._descriptor: int | None = None
 
     def log(self, name: str, value: Any, description: str | None = None, step: int | None = None) -> None:
-        """Log one value of a metric; logged again, the metric becomes a series. ``description`` is for Azure ML's sake."""
+        """Log one value of a metric; logged again, the metric becomes a series. Azure ML's ``description`` is not kept."""
         if isinstance(value, (list, tuple, range, dict, set)):
             raise TypeError(f"metric {name!r}: a {type(value).__name__} is logged with log_list, log_row or log_table")
         self._send({"metric": _name(name), "value": _plain(value), "step": step})

@@ -129,7 +129,7 @@ def keep(
             locations[sha] = _Location(pack, offset)
             offset += sizes[sha]
     document = _encode(snapshot.manifest, sizes, locations)
-    store.put(name, document)
+    store.put(name, document, durable=True)
     memory.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(str(memory), snapshot.id.encode() + document)
     return Kept(len(missing), sum(sizes[sha] for sha in missing))

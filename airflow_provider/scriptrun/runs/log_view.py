@@ -103,20 +103,26 @@ class LogView:
             for line in whole.decode("utf-8", "replace").split("\n"):
                 self._sink(line)
             return
+        self._take_bytes(ending - 1)
         for raw in whole.split(b"\n"):
-            pieces = _pieces(raw) if len(raw) > MAX_LINE_BYTES and b"\r" not in raw else (raw,)
-            for piece in pieces:
+            self._take_bytes(1)
+            for piece in _pieces(raw) if len(raw) > MAX_LINE_BYTES and b"\r" not in raw else (raw,):
                 self._show_line(piece)
 
     def _show_line(self, raw: bytes) -> None:
         text = raw.decode("utf-8", "replace")
-        line = _last_state(text) if "\r" in text else text
-        if not self.is_capped:
-            self._shown_bytes += len(raw) + 1
-            self._sink(line[:MAX_LINE_BYTES])
-            return
-        self._omitted_bytes += len(raw) + 1
-        self._tail.append(line[:MAX_LINE_BYTES])
+        line = (_last_state(text) if "\r" in text else text)[:MAX_LINE_BYTES]
+        if self.is_capped:
+            self._tail.append(line)
+        else:
+            self._sink(line)
+        self._take_bytes(len(raw))
+
+    def _take_bytes(self, count: int) -> None:
+        if self.is_capped:
+            self._omitted_bytes += count
+        else:
+            self._shown_bytes += count
 
     def _shorten_pending(self) -> None:
         drawn, mark, rest = self._pending.rpartition(b"\r")

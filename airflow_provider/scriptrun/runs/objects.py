@@ -50,8 +50,8 @@ class ObjectStore(ABC):
     is_local: bool
 
     @abstractmethod
-    def put(self, name: str, data: bytes) -> None:
-        """Write one small object as a whole."""
+    def put(self, name: str, data: bytes, *, durable: bool = False) -> None:
+        """Write one small object as a whole; ``durable`` as for :meth:`writer`."""
 
     @abstractmethod
     def writer(self, name: str, *, durable: bool = False) -> contextlib.AbstractContextManager[Writer]:
@@ -139,14 +139,14 @@ class LocalObjects(ObjectStore):
         """Return the file that holds an object."""
         return f"{self.root}/{name}" if name else self.root
 
-    def put(self, name: str, data: bytes) -> None:  # noqa: D102
+    def put(self, name: str, data: bytes, *, durable: bool = False) -> None:  # noqa: D102
         with self.explained(name, "written"):
             path = self.path(name)
             try:
-                write_atomic(path, data, mode=FILE_MODE)
+                write_atomic(path, data, mode=FILE_MODE, durable=durable)
             except FileNotFoundError:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
-                write_atomic(path, data, mode=FILE_MODE)
+                write_atomic(path, data, mode=FILE_MODE, durable=durable)
 
     @contextlib.contextmanager
     def writer(self, name: str, *, durable: bool = False) -> Iterator[Writer]:  # noqa: D102
@@ -154,17 +154,21 @@ class LocalObjects(ObjectStore):
         beside = f"{os.path.dirname(path)}/.{secrets.token_hex(8)}{INCOMPLETE}"  # noqa: PTH120
         with self.explained(name, "written"):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with open(beside, "xb", buffering=PIECE_BYTES) as file:  # noqa: PTH123
-                    yield file
-                    file.flush()
-                    if durable:
-                        os.fsync(file.fileno())
+            file = open(beside, "xb", buffering=PIECE_BYTES)  # noqa: PTH123, SIM115
+        try:
+            yield _Explained(self, name, file)
+            with self.explained(name, "written"):
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
                 os.replace(beside, path)  # noqa: PTH105
-            except BaseException:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(beside)  # noqa: PTH108
-                raise
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(beside)  # noqa: PTH108
+            raise
+        finally:
+            with contextlib.suppress(OSError):  # a full disk is told about once, by what raised first
+                file.close()
 
     def open(self, name: str) -> IO[bytes]:  # noqa: D102
         with self.explained(name, "read"):
@@ -224,7 +228,7 @@ class RemoteObjects(ObjectStore):
     def __init__(self, file_system: Any, path: str, url: str) -> None:
         self._fs, self._path, self.url = file_system, path.rstrip("/"), url.rstrip("/")
 
-    def put(self, name: str, data: bytes) -> None:  # noqa: D102
+    def put(self, name: str, data: bytes, *, durable: bool = False) -> None:  # noqa: ARG002, D102
         with self.explained(name, "written"):
             self._fs.pipe_file(self._at(name), data)
 
@@ -233,13 +237,24 @@ class RemoteObjects(ObjectStore):
         # Leaving fsspec's own `with` by an exception would complete the upload of what has been written so far.
         with self.explained(name, "written"):
             file = self._fs.open(self._at(name), "wb", block_size=UPLOAD_PART_BYTES, autocommit=False)
-            try:
-                yield file
+        try:
+            yield _Explained(self, name, file)
+            with self.explained(name, "written"):
                 file.close()
                 file.commit()
-            except BaseException:
+        except BaseException:
+            self._discard(name, file)
+            raise
+
+    def _discard(self, name: str, file: Any) -> None:
+        with self.explained(name, "written"):
+            try:
                 file.discard()
-                raise
+            finally:
+                if hasattr(file, "autocommit"):
+                    file.closed = True  # its __del__ would upload what it holds
+                else:
+                    self.remove(name)  # a file system (memory://) that knows no upload: the object is there at once
 
     def open(self, name: str) -> IO[bytes]:  # noqa: D102
         with self.explained(name, "read"):
@@ -296,11 +311,19 @@ class RemoteObjects(ObjectStore):
         except (WorkspaceError, GeneratorExit):
             raise
         except Exception as error:
-            # Every file system has errors of its own (botocore's are no OSError). Those of our caller's, in the
-            # block of a writer, are not the workspace's.
-            if isinstance(error, OSError) or _comes_from_a_store(error):
-                raise _explain(self.uri(name), done, error) from error
-            raise
+            # Every file system has errors of its own; botocore's, for one, are no OSError.
+            raise _explain(self.uri(name), done, error) from error
+
+
+class _Explained:
+    """A writer whose errors are the object store's; those of the block that writes are its own."""
+
+    def __init__(self, store: ObjectStore, name: str, file: IO[bytes]) -> None:
+        self._store, self._name, self._file = store, name, file
+
+    def write(self, piece: bytes, /) -> None:
+        with self._store.explained(self._name, "written"):
+            self._file.write(piece)
 
 
 def open_store(root: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> ObjectStore:
@@ -329,10 +352,6 @@ def open_store(root: str | os.PathLike[str], options: Mapping[str, Any] | None =
             advice="Install the fsspec package for this kind of URL",
         ) from error
     return RemoteObjects(file_system, path, text)
-
-
-def _comes_from_a_store(error: Exception) -> bool:
-    return type(error).__module__.split(".")[0] not in ("builtins", "airflow_provider")
 
 
 def _explain(uri: str, done: str, error: Exception) -> WorkspaceError:
