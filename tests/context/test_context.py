@@ -110,7 +110,8 @@ def test_several_processes_do_not_mix_their_lines(tmp_path):
     script = "from context import get_context\nr = get_context()\nfor n in range(200): r.log('x' * 200, n)"
     folder = str(Path(context_module.__file__).parent)
     processes = [
-        subprocess.Popen([sys.executable, "-S", "-c", script], env={**environment, "PYTHONPATH": folder}) for _ in range(4)
+        subprocess.Popen([sys.executable, "-S", "-c", script], env={**environment, "PYTHONPATH": folder})
+        for _ in range(4)
     ]
     assert [process.wait() for process in processes] == [0] * 4
     found = messages(tmp_path)

@@ -45,9 +45,9 @@ def keep(workspace, source, cache):
 
 def same_tree(a, b) -> bool:
     comparison = filecmp.dircmp(a, b)
-    return not (comparison.left_only or comparison.right_only or comparison.diff_files or comparison.funny_files) and all(
-        same_tree(f"{a}/{name}", f"{b}/{name}") for name in comparison.common_dirs
-    )
+    return not (
+        comparison.left_only or comparison.right_only or comparison.diff_files or comparison.funny_files
+    ) and all(same_tree(f"{a}/{name}", f"{b}/{name}") for name in comparison.common_dirs)
 
 
 def test_a_snapshot_comes_back_as_it_was(workspace, source, tmp_path):

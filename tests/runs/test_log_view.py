@@ -27,7 +27,9 @@ def expected(data: bytes) -> list[str]:
 
 
 text_without_bars = st.binary(max_size=400).map(lambda data: data.replace(b"\r", b""))
-texts = st.one_of(text_without_bars, st.text(max_size=200).map(lambda text: text.replace("\r", "").encode("utf-8", "replace")))
+texts = st.one_of(
+    text_without_bars, st.text(max_size=200).map(lambda text: text.replace("\r", "").encode("utf-8", "replace"))
+)
 
 
 @given(texts, st.lists(st.integers(0, 10_000), max_size=12))

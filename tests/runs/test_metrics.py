@@ -65,7 +65,12 @@ def test_rows_and_lists_are_values():
     assert messages.last == {"r": {"a": 1, "b": "x"}, "l": [1, None, True]}
 
 
-@given(st.binary(max_size=300) | st.lists(st.dictionaries(st.sampled_from(["metric", "tag", "value"]), st.text() | st.floats() | st.integers())).map(
-    lambda items: b"\n".join(json.dumps(item).encode() for item in items)), st.integers(1, 50))
+@given(
+    st.binary(max_size=300)
+    | st.lists(
+        st.dictionaries(st.sampled_from(["metric", "tag", "value"]), st.text() | st.floats() | st.integers())
+    ).map(lambda items: b"\n".join(json.dumps(item).encode() for item in items)),
+    st.integers(1, 50),
+)
 def test_messages_are_the_same_however_their_bytes_are_cut(data, step):
     assert folded(data, step=step) == folded(data)

@@ -122,7 +122,8 @@ def test_a_missing_bucket_is_one_clear_error(s3_bucket):
 @pytest.mark.needs("s3")
 def test_a_server_that_is_away_is_one_clear_error(s3_bucket, monkeypatch):
     workspace = Workspace(
-        "s3://bucket/x", storage_options={"endpoint_url": "http://127.0.0.1:9", "config_kwargs": {"retries": {"max_attempts": 0}}}
+        "s3://bucket/x",
+        storage_options={"endpoint_url": "http://127.0.0.1:9", "config_kwargs": {"retries": {"max_attempts": 0}}},
     )
     with pytest.raises(WorkspaceError, match="cannot be"):
         workspace.objects.get("a")

@@ -74,8 +74,6 @@ def test_an_unknown_part_is_refused():
 
 def test_many_outputs_are_named_up_to_the_limit_and_counted():
     files = [{"path": f"{n}", "size": 1, "sha256": "0" * 64} for n in range(10_000)]
-    record = make_record(
-        {"outputs": {"uri": "u", "count": 10_000, "bytes": 10_000, "files": files}}, output_files=50
-    )
+    record = make_record({"outputs": {"uri": "u", "count": 10_000, "bytes": 10_000, "files": files}}, output_files=50)
     assert len(record["outputs"]["files"]) == 50
     assert record["left_out"]["outputs"] == 9950

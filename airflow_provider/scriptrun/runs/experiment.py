@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider.scriptrun.runs.reporter import Printer
+from airflow_provider.scriptrun.runs.run import Run
+from airflow_provider.scriptrun.runs.submission import check_experiment_name, submit
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from airflow_provider.scriptrun.config import ScriptRunConfig
-
-    from airflow_provider.scriptrun.runs.run import Run
     from airflow_provider.scriptrun.runs.workspace import Workspace
 
 
@@ -21,23 +23,33 @@ class Experiment:
     """
 
     def __init__(self, workspace: Workspace, name: str) -> None:
-        raise NotImplementedError
+        check_experiment_name(name)
+        self.workspace, self.name = workspace, name
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.workspace!r}, {self.name!r})"
 
     def submit(
         self, config: ScriptRunConfig, *, run_id: str | None = None, tags: Mapping[str, str] | None = None
     ) -> Run:
-        """Submit the configuration from plain Python; see :func:`~.submission.submit`."""
-        raise NotImplementedError
+        """Start a run from plain Python, with no scheduler, and return it without waiting for its end.
+
+        :param run_id: an id of your own; submitted twice it is the same run.
+        :raises ScriptRunError: see :func:`.submission.submit`.
+        """
+        return submit(
+            config, workspace=self.workspace, experiment=self.name, run_id=run_id, tags=tags, reporter=Printer()
+        )
 
     def get_run(self, run_id: str) -> Run:
         """Open one of its runs. Raises :class:`RunNotFoundError`."""
-        raise NotImplementedError
+        return Run.get(self.workspace, run_id, self.name)
 
-    def get_runs(self) -> list[Run]:
+    def get_runs(self) -> Sequence[Run]:
         """Return its runs, oldest first."""
-        raise NotImplementedError
+        return Run.list(self.workspace, self.name)
 
     @staticmethod
-    def list(workspace: Workspace) -> list[Experiment]:
+    def list(workspace: Workspace) -> Sequence[Experiment]:
         """Return the experiments of a workspace, by name."""
-        raise NotImplementedError
+        return [Experiment(workspace, name) for name in workspace.experiments()]

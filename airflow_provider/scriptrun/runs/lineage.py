@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-import uuid
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider.scriptrun.runs import workspace_layout as layout
 from airflow_provider.scriptrun.targets.values import Attempt, Cursor
 
 if TYPE_CHECKING:
@@ -66,11 +64,6 @@ class Lineage:
     run_id: str  #: of the latest run that was asked for
     orphan_after_s: float | None = None  #: a run that nobody watched for so long has ended itself; ``None``: never
     watched_at: float = field(default_factory=time.time)  #: seconds since the epoch
-
-    @classmethod
-    def new(cls, connection: str, run_id: str) -> Lineage:
-        """Return a lineage that nobody else has."""
-        return cls(uuid.uuid4().hex, connection, "", run_id)
 
     @classmethod
     def load(cls, store: LineageStore) -> Lineage | None:

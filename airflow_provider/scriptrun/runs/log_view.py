@@ -148,7 +148,7 @@ def _last_state(text: str) -> str:
 def _first_piece(raw: bytes) -> bytes:
     end = MAX_LINE_BYTES
     for _ in range(_MAX_CONTINUATION_BYTES):
-        if end < len(raw) and raw[end] & 0xC0 == 0x80:  # noqa: PLR2004 - 10xxxxxx continues a character
+        if end < len(raw) and raw[end] & 0xC0 == 0x80:
             end -= 1
     return raw[:end]
 

@@ -172,7 +172,7 @@ class LocalObjects(ObjectStore):
 
     def open(self, name: str) -> IO[bytes]:  # noqa: D102
         with self.explained(name, "read"):
-            return open(self.path(name), "rb", buffering=0)  # noqa: PTH123, SIM115
+            return open(self.path(name), "rb", buffering=0)  # noqa: PTH123
 
     def size(self, name: str) -> int | None:  # noqa: D102
         with self.explained(name, "read"):

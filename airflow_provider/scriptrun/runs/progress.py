@@ -77,7 +77,7 @@ class Progress:
 def readable(count: float) -> str:
     """Return a number of bytes as a person says it: ``1.5 MB`` (decimal, as ``df -H`` and disks have it)."""
     for unit in _UNITS:
-        if count < 1000 or unit == _UNITS[-1]:  # noqa: PLR2004 - the base of the units
+        if count < 1000 or unit == _UNITS[-1]:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     raise AssertionError("unreachable")

@@ -108,6 +108,6 @@ def _shorten(value: Any, limit: int) -> Any:
         return {_shorten(name, MAX_ITEM): _shorten(item, limit) for name, item in list(value.items())[:MAX_METRICS]}
     if isinstance(value, list):
         return [_shorten(item, limit) for item in value[:MAX_METRICS]]
-    if isinstance(value, int) and value.bit_length() > 1024:  # noqa: PLR2004 - a number that no float can hold
+    if isinstance(value, int) and value.bit_length() > 1024:
         return _shorten(hex(value), limit)
     return value

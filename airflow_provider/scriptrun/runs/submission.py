@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 import secrets
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +39,12 @@ from airflow_provider.scriptrun.runs.progress import Progress, readable
 from airflow_provider.scriptrun.runs.reporter import Quiet
 from airflow_provider.scriptrun.runs.run import Run
 from airflow_provider.scriptrun.runs.watch import reach
+from airflow_provider.scriptrun.supervisor.protocol.canonical import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider.scriptrun.config import ScriptRunConfig
+    from airflow_provider.scriptrun.config import Environment, ScriptRunConfig
     from airflow_provider.scriptrun.environments.plan import EnvironmentPlan
     from airflow_provider.scriptrun.runs.lineage import LineageStore
     from airflow_provider.scriptrun.runs.reporter import Reporter
@@ -57,6 +60,9 @@ RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 #: So much of an experiment's name stands in the run ids that are made here.
 EXPERIMENT_PART_LENGTH = 100
 LOCAL = "local"
+DAY_SECONDS = 86_400.0
+#: Raised by one when a field of config.json changes its meaning.
+SUBMISSION_VERSION = 1
 
 
 def submit(
@@ -161,6 +167,7 @@ class _Submission:
     surroundings: Surroundings
     should_stop: Callable[[], bool]
     phases: dict[str, float] = field(default_factory=dict)
+    latest_run_id: str | None = None  #: the lineage's, before this submission
 
     @property
     def settings(self) -> Settings:
@@ -177,6 +184,7 @@ class _Submission:
         source = self.surroundings.base_directory / self._source_directory()
         name = self._target_name()
         ours = Lineage.load(self.lineage)
+        self.latest_run_id = ours.run_id if ours else None
         if ours is not None and ours.connection != name:
             previous.leave(ours, self.lineage, self.surroundings, self.reporter)
             ours = None
@@ -194,7 +202,7 @@ class _Submission:
             crash_point(BEFORE_LINEAGE)
             limits = self._limits(target)
             ours = replace(
-                ours or Lineage.new(name, self.run_id),
+                ours or Lineage(self._lineage_id(), name, "", self.run_id),
                 run_id=self.run_id,
                 host_id=here.host.id,
                 orphan_after_s=limits.orphan_after_s,
@@ -210,6 +218,12 @@ class _Submission:
             raise
 
     # Steps
+
+    def _lineage_id(self) -> str:
+        """Return the id of a new lineage: for a run id of the caller's always the same, so that two at once agree."""
+        if not isinstance(self.lineage, WorkspaceLineage):
+            return uuid.uuid4().hex
+        return digest(f"{self.workspace.url}\0{self.experiment}\0{self.run_id}".encode("utf-8", "surrogateescape"))[:32]
 
     def _warn_of_hosts(self) -> None:
         if self.surroundings.hosts_may_differ and self.workspace.is_local:
@@ -236,7 +250,7 @@ class _Submission:
                 index_url=settings.index_url or None,
                 extra_index_urls=indexes,
                 ca_file=Path(settings.ca_file) if settings.ca_file else None,
-                lock_max_age_s=settings.environment_lock_max_age_days * 86_400,
+                lock_max_age_s=settings.environment_lock_max_age_days * DAY_SECONDS,
             ),
         )
         for secret in planned.secrets.values():
@@ -296,6 +310,7 @@ class _Submission:
         from airflow_provider.scriptrun.targets.contract import Outcome
 
         name = f"{self._folder}/{layout.CONFIG}"
+        earlier = self.workspace.objects.get_json(name) if isinstance(self.lineage, WorkspaceLineage) else None
         self.workspace.objects.put_json(name, document)
         started = self._ask(target, request)
         if started.outcome is Outcome.MISSING:
@@ -316,6 +331,9 @@ class _Submission:
             )
         if started.outcome is Outcome.CANCELED:
             raise RunCanceledError(f"Run {self.run_id} was cancelled before it started", run_id=self.run_id)
+        if earlier is not None and started.joined:
+            self.workspace.objects.put_json(name, earlier)
+            document = earlier
         run = self._accepted(target, request, document, started, ours)
         self._collect_previous(started)
         return run
@@ -390,3 +408,123 @@ class _Submission:
 
     def _progress(self, what: str) -> Progress:
         return Progress(self.reporter, what, is_terminal=self.surroundings.is_terminal)
+
+    def _target_name(self) -> str:
+        return self.config.run_config.target or LOCAL
+
+    def _source_directory(self) -> str:
+        return self.config.source_directory or "."
+
+    def _environment(self) -> Environment | None:
+        return self.config.run_config.environment
+
+    def _limits(self, target: ComputeTarget) -> Limits:
+        from airflow_provider.scriptrun.targets.contract import Limits
+
+        settings = self.settings
+        is_local = target.target_type == LOCAL
+        orphan_after = settings.local_orphan_after_seconds if is_local else settings.orphan_after_seconds
+        max_runs = getattr(target, "max_runs", None) or (settings.local_max_runs if is_local else None)
+        return Limits(
+            max_run_duration_s=self.config.max_run_duration_seconds or None,
+            grace_s=settings.cancel_grace_seconds,
+            orphan_after_s=float(orphan_after) or None,
+            max_runs=max_runs or None,
+            budget_bytes=settings.target_budget_bytes or None,
+            budget_age_s=settings.target_max_age_days * DAY_SECONDS or None,
+        )
+
+    def _request(
+        self,
+        argv: list[str],
+        secret_variables: dict[str, str],
+        snapshot: Snapshot,
+        plan: EnvironmentPlan,
+        ours: Lineage,
+        limits: Limits,
+    ) -> StartRequest:
+        from airflow_provider.scriptrun.targets.contract import StartRequest
+
+        delivered = self.lineage.get(DELIVERED)
+        return StartRequest(
+            run_id=self.run_id,
+            lineage=ours.id,
+            experiment=self.experiment,
+            argv=tuple(argv),
+            snapshot_id=snapshot.id,
+            attempt=replace(self.attempt, delivered=delivered is not None and delivered == self.latest_run_id),
+            environment=plan.document,
+            secret_environment=plan.secrets,
+            variables=self._variables(),
+            secret_variables=secret_variables,
+            inherit=tuple(name for name in re.split(r"[,\s]+", self.settings.inherit_variables) if name),
+            limits=limits,
+            context={
+                "run_id": self.run_id,
+                "experiment": self.experiment,
+                "snapshot": snapshot.id,
+                "tags": self.tags,
+                "airflow": dict(self.airflow),
+            },
+        )
+
+    def _variables(self) -> dict[str, str]:
+        environment = self._environment()
+        of_environment = environment.environment_variables if environment is not None else {}
+        return {**of_environment, **self.config.run_config.environment_variables}
+
+    def _document(
+        self,
+        target: ComputeTarget,
+        ours: Lineage,
+        here: TargetFacts,
+        request: StartRequest,
+        snapshot: Snapshot,
+        git: GitFacts,
+    ) -> dict[str, Any]:
+        """Return what the workspace keeps of this submission: plain JSON without secrets."""
+        environment = self._environment()
+        return {
+            "version": SUBMISSION_VERSION,
+            "run_id": self.run_id,
+            "experiment": self.experiment,
+            "submitted_at": utc_now(),
+            "source_directory": str(snapshot.root),
+            "config": self.config.model_dump(mode="json"),
+            "command": list(request.argv),
+            "tags": self.tags,
+            "airflow": dict(self.airflow),
+            "attempt": dict(request.attempt.__dict__),
+            "limits": dict(request.limits.__dict__),
+            "target": {"name": target.name, "type": target.target_type, "host": here.host.name},
+            "handle": target.handle(self.run_id, ours.id).document(),
+            "snapshot": {
+                "id": snapshot.id,
+                "files": snapshot.files,
+                "bytes": snapshot.bytes,
+                "changed": snapshot.changed,
+                "ignored": snapshot.ignored,
+                "warnings": list(snapshot.warnings),
+                "sent_files": 0,
+                "sent_bytes": 0,
+            },
+            "environment": {
+                "name": environment.name if environment is not None else "default",
+                **dict(request.environment),
+            },
+            "git": {
+                "commit": git.commit,
+                "branch": git.branch,
+                "repository": git.repository,
+                "dirty": git.dirty,
+                "reason": git.reason,
+                "source": git.source,
+                "has_patch": bool(git.patch),
+            },
+            "phases": self.phases,
+        }
+
+
+def utc_now() -> str:
+    """Return the time as ISO 8601 in UTC, with milliseconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
