@@ -19,7 +19,6 @@ from airflow_provider.scriptrun.targets.contract import (
     StartRequest,
     Stream,
 )
-
 from tests.conformance.tree import Tree
 
 #: No promise of the suite needs longer, on a busy machine; a test that waits so long has failed.

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from airflow_provider.scriptrun.targets.contract import ComputeTarget
-
 from tests.conformance.client import Client
 from tests.conformance.targets import TARGETS, Place
 

@@ -19,6 +19,7 @@ class Place(ABC):
     """A target with a root of its own, and a way to look at its host that does not go through the target."""
 
     root: str  #: on the target's host
+    inherits_from_worker = False  #: whether its own environment is (a part of) ours
 
     @abstractmethod
     def open(self, *, host_id: str | None = None, version: str | None = None) -> ComputeTarget:
@@ -49,6 +50,8 @@ class Place(ABC):
 
 class LocalPlace(Place):
     """This host."""
+
+    inherits_from_worker = True
 
     def __init__(self, root: str | None = None) -> None:
         self.root = root or os.path.join(tempfile.mkdtemp(prefix="scriptrun-"), "root")

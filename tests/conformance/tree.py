@@ -55,6 +55,14 @@ class Tree:
         self._blobs[name] = content
         return manifest.Entry(path, kind, len(content), name.encode())
 
+    @property
+    def blobs(self) -> list[str]:
+        """The sha256 of each content, in the order in which a target asks for them."""
+        entries = manifest.decode(self.manifest)
+        return list(
+            dict.fromkeys(e.content.decode() for e in entries if e.type in (manifest.FILE, manifest.EXECUTABLE))
+        )
+
     def open_blob(self, sha256: str) -> Iterable[bytes]:
         self.opened.append(sha256)
         return self._read(sha256)
