@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider.scriptrun.supervisor import removal
+from tests.supervisor.session import Session, Target, install, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,3 +34,31 @@ def deep_path(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     yield folder
     assert removal.remove(str(folder), str(tmp_path / "trash")) == []
+
+
+@pytest.fixture(scope="session")
+def supervisor_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that starts the supervisor, as a target has it."""
+    return install(tmp_path_factory.mktemp("supervisor"), sys.executable)
+
+
+@pytest.fixture
+def target(tmp_path: Path, supervisor_home: Path) -> Iterator[Target]:
+    """Return a target with an awkward root, of which nothing lives after the test."""
+    with opened(tmp_path / "a root with spaces \N{LATIN SMALL LETTER E WITH ACUTE}", supervisor_home) as target:
+        yield target
+
+
+@pytest.fixture(params=["this Python", "Python 3.8"])
+def every_target(request: pytest.FixtureRequest, tmp_path: Path, supervisor_home: Path) -> Iterator[Target]:
+    """Return a target whose supervisor runs under this Python, and under the oldest that it supports."""
+    this = request.param == "this Python"
+    python = sys.executable if this else request.getfixturevalue("oldest_python")
+    with opened(tmp_path / "a root with spaces \N{LATIN SMALL LETTER E WITH ACUTE}", supervisor_home, python) as target:
+        yield target
+
+
+@pytest.fixture
+def session(target: Target) -> Session:
+    """Return a session with ``target``."""
+    return target.session()

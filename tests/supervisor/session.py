@@ -190,10 +190,11 @@ class Target:
         return found
 
 
-def start_request(*command: str, run_id: str | None = None, lineage: str | None = None, **fields: Any) -> dict[str, Any]:
-    """Return a start request. ``fields`` go where they belong: ``try_number=2``, ``grace_s=0.1``, ``variables={...}``."""
+def start_request(*command: str, run_id: str = "", lineage: str = "", **fields: Any) -> dict[str, Any]:
+    """Return a start request. ``fields`` go where they belong: ``try_number=2``, ``grace_s=0.1``, ``inherit=[...]``."""
+    run_id = run_id or "run-" + uuid.uuid4().hex[:12]
     request: dict[str, Any] = {
-        "run": {"id": run_id or "run-" + uuid.uuid4().hex[:12], "lineage": lineage or uuid.uuid4().hex, "experiment": "e"},
+        "run": {"id": run_id, "lineage": lineage or uuid.uuid4().hex, "experiment": "e"},
         "attempt": {"try_number": 1, "max_tries": 3, "clear_number": 0, "delivered": False},
         "snapshot": None,
         "environment": DEFAULT_ENVIRONMENT,

@@ -25,19 +25,19 @@ def cancel(request: Dict[str, Any], channel: Channel) -> None:
     """Answer the ``cancel`` request."""
     layout = channel.layout
     run_id = layout.run(request.get("run")).id  # type: ignore[arg-type]  # checked there
-    try:
-        reason = Reason(request.get("reason") or Reason.CANCELED.value)
-    except ValueError:
-        reason = None  # type: ignore[assignment]
-    if reason not in MESSAGES:
-        raise Refusal(
-            refusal.BAD_REQUEST,
-            "cancel: reason is %.100r; it may be %s" % (request.get("reason"), ", ".join(r.value for r in MESSAGES)),
-        )
+    reason = _reason(request.get("reason") or Reason.CANCELED.value)
     name: Optional[str] = request.get("lineage")
     found = lineage.find(layout, name, run_id) if name else run_id
     document = end(layout, found, reason, float(request.get("wait_s") or 0.0))
     channel.writer.json({"run": found, "status": journal.public(document)})
+
+
+def _reason(name: object) -> Reason:
+    for reason in MESSAGES:
+        if name == reason.value:
+            return reason
+    known = ", ".join(reason.value for reason in MESSAGES)
+    raise Refusal(refusal.BAD_REQUEST, "cancel: reason is %.100r; it may be %s" % (name, known))
 
 
 def end(layout: Layout, run_id: str, reason: Reason, wait_s: float) -> Dict[str, Any]:

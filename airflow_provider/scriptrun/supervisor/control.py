@@ -1,7 +1,8 @@
-"""The way to a living supervisor: a FIFO in the run's folder that it alone reads. No pid is needed, so none can be wrong."""
+"""The way to a living supervisor: a FIFO in the run's folder that it alone reads. No pid is needed to find it."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -19,10 +20,8 @@ CANCEL, LOOK = "cancel", "look"
 
 def make(path: str) -> None:
     """Make the FIFO, unless it is there."""
-    try:
+    with contextlib.suppress(FileExistsError):
         os.mkfifo(path, 0o600)
-    except FileExistsError:
-        pass
 
 
 def tell(path: str, message: Dict[str, Any]) -> bool:

@@ -1,11 +1,12 @@
 """The tests' one seam: a process that reaches the point named by ``SCRIPTRUN_CRASH_POINT`` kills itself with SIGKILL.
 
-Nothing else reads the variable, and the script never inherits it. The points, in the order of a run:
+Nothing else reads the variable, and the script never inherits it. In the order of a run, the points are
 
-``start.locked``, ``start.folder``, ``start.files``, ``start.recorded``, ``start.alive``, ``start.forked`` (the starter),
-``guard.started``, ``supervise.started``, ``supervise.accepted``, ``start.acknowledged`` (the starter again, before its
-reply), ``supervise.prepared``, ``supervise.begun``, ``supervise.forked``, ``supervise.running``, ``supervise.ended``,
-``supervise.final``.
+* of the starter: ``start.locked``, ``start.folder``, ``start.files``, ``start.recorded``, ``start.alive``,
+  ``start.forked``, and, when the supervisor has said that it is there, ``start.acknowledged``;
+* of the guard: ``guard.started``;
+* of the supervisor: ``supervise.started``, ``supervise.accepted``, ``supervise.prepared``, ``supervise.begun``,
+  ``supervise.forked``, ``supervise.running``, ``supervise.ended``, ``supervise.final``.
 """
 
 import os

@@ -80,7 +80,7 @@ class Decision:
 
 
 def decide(latest: Optional[Latest], run_id: str, attempt: Attempt, tombstone: bool) -> Decision:
-    """Apply the rules above. ``run_id`` is the id that the request proposes; ``tombstone``: it was cancelled unstarted."""
+    """Apply the rules above. ``run_id`` is the proposed id; ``tombstone``: that run was cancelled before it started."""
     if tombstone:
         return Decision(Action.CANCELED, run_id)
     if latest is None:

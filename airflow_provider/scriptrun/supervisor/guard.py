@@ -1,16 +1,18 @@
 """The guard of one run: an outer process that waits for the supervisor, and ends the run if the supervisor was killed.
 
-As the subreaper around it, it inherits whatever a killed supervisor leaves, finds all of it, and says *lost* once that is
-gone. It shares ``alive``, so nobody takes the run for over before.
+As the subreaper around it, it inherits whatever a killed supervisor leaves, finds all of it, and says *lost* once that
+is gone. It shares ``alive``, so nobody takes the run for over before.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import traceback
 
 from . import crash, journal, prctl, processes, script, state
+from .supervise import supervise
 from .watch import ignore_requests_to_leave
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
@@ -102,13 +104,9 @@ def _wait_for(supervisor: int) -> None:
 def _supervise(layout: Layout, ask: StartRequest, acknowledge: int) -> NoReturn:
     code = FAULT_EXIT_CODE
     try:
-        from .supervise import supervise
-
         def say_so() -> None:
-            try:
+            with contextlib.suppress(BrokenPipeError):  # the starter was killed; the run goes on without it
                 os.write(acknowledge, ACKNOWLEDGED)
-            except BrokenPipeError:  # the starter was killed; the run is not its
-                pass
             os.close(acknowledge)
 
         supervise(layout, ask, say_so)

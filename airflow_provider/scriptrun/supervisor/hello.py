@@ -54,7 +54,7 @@ def hello(request: Dict[str, Any], channel: Channel) -> None:  # noqa: ARG001  #
 
 
 def which(name: str) -> Optional[str]:
-    """Return the absolute path of a program; ``None`` when there is none (``shutil`` takes longer to import than this)."""
+    """Return the absolute path of a program; ``None`` when there is none. (``shutil`` would take longer to import.)"""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     for folder in (*folders, *map(os.path.expanduser, _EXTRA_FOLDERS)):
         path = os.path.join(folder, name)

@@ -20,7 +20,12 @@ _UNSET = ("", "uninitialized")
 
 def facts(layout: Layout) -> Dict[str, str]:
     """Return ``{"id", "boot_id", "name"}`` of this machine."""
-    return {"id": machine_id(layout), "boot_id": _first_line(BOOT_ID), "name": os.uname().nodename}
+    return {"id": machine_id(layout), "boot_id": _first_line(BOOT_ID), "name": name()}
+
+
+def name() -> str:
+    """Return the host's name, for messages only."""
+    return os.uname().nodename
 
 
 def machine_id(layout: Layout) -> str:

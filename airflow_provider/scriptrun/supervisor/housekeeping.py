@@ -18,7 +18,7 @@ LOWEST_PRIORITY = 19
 
 
 def keep(layout: Layout, budget_bytes: Optional[float], budget_age_s: Optional[float]) -> None:
-    """Keep the root within its budget, unless somebody did within the last hour. Failures go to the supervisor's log."""
+    """Keep the root within its budget, unless somebody did within the last hour. Failures go to standard error."""
     try:
         if budget_bytes is None and budget_age_s is None:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -106,7 +107,5 @@ class Journal:
 
     def drop_reserve(self) -> None:
         """Give back what was put aside: the verdict stands."""
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(self._run.reserve)
-        except FileNotFoundError:
-            pass

@@ -70,7 +70,7 @@ class RunLayout:
         self.reserve = os.path.join(folder, "reserve")  #: some bytes kept for the last status on a full disk
         self.lease = os.path.join(folder, "lease")  #: its modification time is when somebody last watched
         self.collected = os.path.join(folder, "collected")  #: somebody has fetched all that they want of it
-        self.size = os.path.join(folder, "size.json")  #: bytes on disk of a run that is over, measured by the first clean
+        self.size = os.path.join(folder, "size.json")  #: bytes on disk, once the run is over and a clean has seen it
         self.packages = os.path.join(folder, "packages.txt")  #: the exact package list of the environment
 
     def stream(self, name: str) -> str:

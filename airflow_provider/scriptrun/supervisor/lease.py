@@ -6,6 +6,7 @@ jumps nor one that differs between machines ends a run.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -20,10 +21,8 @@ MIN_PAUSE_S, MAX_PAUSE_S = 0.05, 60.0
 
 def renew(path: str) -> None:
     """Say that somebody watches. A run that is gone needs no lease."""
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.utime(path)
-    except FileNotFoundError:
-        pass
 
 
 class Lease:

@@ -82,16 +82,6 @@ def find(layout: Layout, lineage: str, proposed: str) -> str:
     return proposed
 
 
-def forget(layout: Layout, lineage: str, run_id: str) -> None:
-    """Take a run that is being removed out of the lineage, and the record with its last one. Hold the lock."""
-    runs = [entry for entry in read(layout, lineage) if entry["id"] != run_id]
-    if runs:
-        _write(layout, lineage, runs)
-        return
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(layout.lineage(lineage))
-
-
 def latest_of(entry: Dict[str, Any], status: str) -> Latest:
     """Return an entry of the record, with the state that its run is in, as ``decide`` takes it."""
     return Latest(

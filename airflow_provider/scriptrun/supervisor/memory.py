@@ -14,7 +14,7 @@ _HOST_COUNTER = "/proc/vmstat"
 
 
 def counters() -> Dict[str, Any]:
-    """Return what to compare with later: ``{"path", "cgroup", "host"}``, each ``None`` where the kernel does not say."""
+    """Return what to compare with later: ``{"path", "cgroup", "host"}``, ``None`` where the kernel is silent."""
     path = _cgroup_file()
     return {"path": path, "cgroup": _count(path), "host": _count(_HOST_COUNTER)}
 
@@ -63,7 +63,7 @@ def _cgroup_file() -> Optional[str]:
 
 
 def _find(groups: List[List[str]], mounts: List[List[str]]) -> Optional[str]:
-    """``groups``: fields of /proc/self/cgroup; ``mounts``: of /proc/self/mountinfo (proc(5)). The first that can be read."""
+    """Return the first that can be read, by the fields of /proc/self/cgroup and of /proc/self/mountinfo (proc(5))."""
     for fields in mounts:
         separator = fields.index("-")
         kind, options = fields[separator + 1], fields[separator + 3].split(",")

@@ -71,9 +71,7 @@ def poll(request: Dict[str, Any], channel: Channel) -> None:
 def _look(layout: Layout, run: RunLayout, item: Dict[str, Any]) -> Optional[News]:
     """Return what is new about a run; ``None`` when nothing is."""
     try:
-        document = state.look(layout, run.id)
-        if document is None:
-            raise Refusal(NO_SUCH_RUN, "%s knows no run %s." % (layout.root, run.id))
+        document = _known(layout, run)
         offsets = item.get("streams") or {}
         streams = [(name, int(offset), _size(run.stream(name))) for name, offset in offsets.items()]
     except Refusal as error:
@@ -83,6 +81,13 @@ def _look(layout: Layout, run: RunLayout, item: Dict[str, Any]) -> Optional[News
     if document["serial"] == item.get("seen") and all(size <= offset for _, offset, size in streams):
         return None
     return News(run, document, streams)
+
+
+def _known(layout: Layout, run: RunLayout) -> Dict[str, Any]:
+    document = state.look(layout, run.id)
+    if document is None:
+        raise Refusal(NO_SUCH_RUN, "%s knows no run %s." % (layout.root, run.id))
+    return document
 
 
 def _size(path: str) -> int:

@@ -1,4 +1,4 @@
-"""What only Linux offers about a process's family. Elsewhere these do nothing, and a killed supervisor's script may live on."""
+"""What only Linux offers: family ties of processes. Elsewhere, a killed supervisor's script may live on."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ What it and the tools it starts print goes to ``build.log``; what comes of it, t
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -72,10 +73,8 @@ def _checkout(layout: Layout, run: RunLayout, ask: StartRequest) -> Dict[str, in
         facts = checkout(layout, ask.snapshot, run.code)
         code = {"files": facts.files, "bytes": facts.bytes}
     for folder in (run.outputs, run.logs, run.inputs):
-        try:
+        with contextlib.suppress(FileExistsError):  # the snapshot has one of its own
             os.mkdir(folder, _WRITABLE)
-        except FileExistsError:  # the snapshot has one of its own
-            pass
     return code
 
 

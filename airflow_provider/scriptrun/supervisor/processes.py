@@ -7,6 +7,7 @@ known by the variable ``SCRIPTRUN_RUN_ID``, by a working directory inside the ru
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -93,10 +94,9 @@ def send(processes: List[Process], number: int) -> None:
 
 
 def _kill(pid: int, number: int) -> None:
-    try:
+    # Gone already, or another user's (sudo), which is seen as stuck later.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):  # gone already; another user's (sudo): seen as stuck later
-        pass
 
 
 class Reaper:
@@ -120,7 +120,7 @@ class Reaper:
 
 
 class Escalation:
-    """SIGTERM to every descendant, a grace, then SIGKILL until none is left. Somebody else waits and reaps between steps."""
+    """SIGTERM to every descendant, a grace, then SIGKILL until none is left. The caller reaps between the steps."""
 
     def __init__(self, grace_s: float) -> None:
         self._begin = time.monotonic()
@@ -206,7 +206,7 @@ def send_each(processes: List[Process], number: int) -> None:
 
 
 def remains(run: RunLayout) -> List[Process]:
-    """Return the processes of a run, found without its supervisor. This process and its ancestors are never among them."""
+    """Return the processes of a run, found without its supervisor; never this process or one of its ancestors."""
     table = walk()
     spared = _ancestors(table)
     folder = os.fsencode(os.path.realpath(run.folder))
@@ -235,7 +235,7 @@ def _is_marked(process: Process, mark: bytes) -> bool:
 
 
 def _is_inside(process: Process, folder: bytes) -> bool:
-    """Whether it works inside the run's folder. One with a terminal is a person's shell: a run's processes have none."""
+    """Whether it works inside the run's folder. One with a terminal is a person's shell: a run's have none."""
     if process.terminal:
         return False
     try:

@@ -44,7 +44,7 @@ class Pump:
                 return
 
     def drain(self) -> None:
-        """Move all that is in the pipe. Whoever still holds its other end (it is none of the run's) is not waited for."""
+        """Move all that is in the pipe. Whoever still holds its other end is none of the run's, and not waited for."""
         while self._move_block():
             pass
 

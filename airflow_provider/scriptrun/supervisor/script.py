@@ -1,7 +1,8 @@
-"""Starting a program as a child that dies with its supervisor: in a session of its own, with nothing of ours but a pipe."""
+"""Starting a program as a child that dies with its supervisor, in a session of its own, with nothing of ours."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -22,8 +23,8 @@ class LaunchError(Exception):
 def fork(body: Callable[[], None], output: int, keep: Optional[int] = None) -> int:
     """Fork a child that runs ``body``: session leader, no input, both outputs into ``output``; return its pid.
 
-    Signals are as a login shell has them. ``body`` gets no descriptor of ours but ``keep``; it either executes a program
-    or returns, which ends the child. It dies with this process, by the kernel (see ``prctl``).
+    Signals are as a login shell has them. ``body`` gets no descriptor of ours but ``keep``; it either executes a
+    program or returns, which ends the child. It dies with this process, by the kernel (see ``prctl``).
     """
     parent = os.getpid()
     pid = os.fork()
@@ -51,7 +52,7 @@ def fork(body: Callable[[], None], output: int, keep: Optional[int] = None) -> i
 
 
 def execute(command: List[str], variables: Dict[str, str], folder: str, output: int) -> int:
-    """Start ``command`` in ``folder`` and return its pid once it runs. Raises ``LaunchError``: it could not be executed.
+    """Start ``command`` in ``folder`` and return its pid once it runs. Raises ``LaunchError`` when it cannot.
 
     Text goes to the program as UTF-8 whatever the locale here; bytes that were not come back as they were (PEP 383).
     """
@@ -62,7 +63,7 @@ def execute(command: List[str], variables: Dict[str, str], folder: str, output: 
     def body() -> None:
         try:
             os.chdir(folder)
-            os.execvpe(arguments[0], arguments, environment)
+            os.execvpe(arguments[0], arguments, environment)  # noqa: S606  # what all of this is for
         except OSError as error:
             os.write(failed, b"%d" % (error.errno or 0))
         except ValueError as error:  # a zero byte in an argument
@@ -97,10 +98,8 @@ def close_all_but(keep: "set[int]") -> None:
             continue
         for name in names:
             if int(name) not in keep:
-                try:
+                with contextlib.suppress(OSError):  # the one that listed the folder
                     os.close(int(name))
-                except OSError:  # the one that listed the folder
-                    pass
         return
 
 
@@ -108,10 +107,8 @@ def default_signals() -> None:
     """Undo every handler, ignored signal and mask: Python ignores SIGPIPE and SIGXFSZ, and we some more."""
     for number in signal.valid_signals():
         if number not in (signal.SIGKILL, signal.SIGSTOP):
-            try:
+            with contextlib.suppress(OSError, ValueError):  # the C library keeps some for itself
                 signal.signal(number, signal.SIG_DFL)
-            except (OSError, ValueError):  # the C library keeps some for itself
-                pass
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 

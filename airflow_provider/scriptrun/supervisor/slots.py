@@ -1,11 +1,12 @@
 """How many runs go on at once in a root: tickets, in the order in which the runs were ready; ``max_runs`` of them go.
 
-A ticket is a file that its supervisor keeps locked for life. A ticket that nobody holds is a dead run's, and is skipped.
-A run that leaves tells those that wait.
+A ticket is a file that its supervisor keeps locked for life. A ticket that nobody holds is a dead run's, and is
+skipped. A run that leaves tells those that wait.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from . import control, flock
@@ -55,10 +56,8 @@ class Ticket:
             return
         self._lock = None
         with _Locked(self._layout):
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)
-            except FileNotFoundError:
-                pass
             os.close(lock)
             waiting = [run_id for number, run_id in _tickets(self._layout) if number > self._number]
         for run_id in waiting:

@@ -1,9 +1,9 @@
 """What state a run is in, told from its files alone; and the end of a run whose supervisor died without a verdict.
 
-In this order: a verdict in ``status.json``; ``alive`` held: what ``status.json`` says, or Starting; nothing written by a
-supervisor: cancelled by a tombstone, or NotStarted (a starter died, the next goes on with the same run id); the verdict
-again, as it may have come between the looks; else the supervisor is dead: what is left of the run is killed, seen gone,
-and then it is ``lost``.
+In this order: a verdict in ``status.json``; ``alive`` held: what ``status.json`` says, or Starting; nothing written by
+a supervisor: cancelled by a tombstone, or NotStarted (a starter died, the next goes on with the same run id); the
+verdict again, as it may have come between the looks; else the supervisor is dead: what is left of the run is killed,
+seen gone, and then it is ``lost``.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ def _check_here(layout: Layout, run_id: str, document: Dict[str, Any]) -> None:
         raise Refusal(
             refusal.NOT_HERE,
             "Run %s is %s on another machine (%s, id %s) that shares the root %s; this is %s, id %s."
-            % (run_id, document["status"], theirs.get("name"), theirs.get("id"), layout.root, os.uname().nodename, ours),
+            % (run_id, document["status"], theirs.get("name"), theirs.get("id"), layout.root, host.name(), ours),
             "Ask the machine that started it; if it is gone for good, delete runs/%s/status.json." % run_id,
         )
 
 
 def _bury(layout: Layout, run: RunLayout) -> Dict[str, Any]:
-    """Kill what a dead supervisor left, see it gone, write ``lost``. The lock keeps everybody else from doing the same."""
+    """Kill what a dead supervisor left, see it gone, write ``lost``. The lock keeps everybody else from doing so."""
     lock = flock.take(run.alive)
     if lock is None:  # somebody is at it, or only asks who holds it: the next look knows
         return journal.read(run) or dict(journal.blank(run.id), status=Status.FINALIZING.value)
@@ -91,7 +91,7 @@ def write_lost(layout: Layout, run: RunLayout, document: Optional[Dict[str, Any]
     here = host.facts(layout)
     there = book.document["host"] or here
     if there["boot_id"] != here["boot_id"]:
-        reason, message = Reason.LOST, "The host %s was restarted while the run was %s." % (here["name"], _said(document))
+        reason, message = Reason.LOST, "The host was restarted while the run was %s." % _said(document)
     else:
         reason, message = Reason.LOST, "The run's supervisor was killed while the run was %s." % _said(document)
         killed = memory.explain(book.document.get("memory"), killed=True)

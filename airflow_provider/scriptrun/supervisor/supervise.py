@@ -42,7 +42,7 @@ class Over(Exception):  # noqa: N818  # no error: how a run that has nothing mor
 
 
 def supervise(layout: Layout, ask: StartRequest, acknowledge: Callable[[], None]) -> None:
-    """Be the supervisor of the run that ``ask`` describes. ``acknowledge`` is called once it can be found by everybody."""
+    """Be the supervisor of the run that ``ask`` describes; call ``acknowledge`` once everybody can find it."""
     crash.point("supervise.started")
     os.setsid()
     ignore_requests_to_leave()

@@ -1,4 +1,4 @@
-"""Seeing a child through to its end: its output moved, its tree killed when it must end or has ended, all of it reaped."""
+"""Seeing a child through to its end: its output moved, its tree killed when it must end, all of it reaped."""
 
 from __future__ import annotations
 

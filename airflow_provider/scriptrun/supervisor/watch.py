@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import select
@@ -69,10 +70,8 @@ class Watch:
             pause = min((limit for limit in limits if limit is not None), default=None)
         ready = [descriptor for descriptor, _ in self._poll.poll(None if pause is None else math.ceil(pause * 1000))]
         if self._wake in ready:
-            try:
+            with contextlib.suppress(BlockingIOError):
                 os.read(self._wake, 4096)
-            except BlockingIOError:
-                pass
         if self._control.descriptor in ready:
             self._listen()
         self._look_at_the_clock()
@@ -97,11 +96,12 @@ class Watch:
     def _look_at_the_clock(self) -> None:
         now = time.monotonic()
         if self._duration_end is not None and now >= self._duration_end:
-            self.end(Reason.TIMEOUT, "It ran longer than max_run_duration_seconds allows (%g s)." % (self._duration_s or 0))
+            allowed = self._duration_s or 0.0
+            self.end(Reason.TIMEOUT, "It ran longer than max_run_duration_seconds allows (%g s)." % allowed)
         if self._lease.has_ended(now):
             self.end(
                 Reason.ORPHANED,
-                "Nobody watched it for %g s, so it ended itself (the orphan_after_seconds setting)." % self._lease.term_s,
+                "Nobody watched it for %g s (orphan_after_seconds), so it ended itself." % self._lease.term_s,
             )
 
 
