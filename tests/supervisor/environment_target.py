@@ -59,7 +59,7 @@ def _digest(text: str) -> str:
 
 
 def plan_of(*requirements: str, wheels: Path | None = None, kind: str = "pip", **changes: Any) -> dict[str, Any]:
-    """Return a plan that installs from the folder ``wheels``, asking no index; ``changes`` may name delivery's parts."""
+    """Return a plan to install from the folder ``wheels``, asking no index; ``changes`` may name delivery's parts."""
     delivery = {
         "name": "test",
         "variables": {},

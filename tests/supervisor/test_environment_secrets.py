@@ -19,7 +19,7 @@ from airflow_provider.scriptrun.supervisor.environment_key import environment_ke
 from airflow_provider.scriptrun.supervisor.layout import Layout
 from tests.supervisor.environment_target import UV, make_wheel, plan_of, prepared_of, start_builder
 
-PASSWORD = "s3cr3t/pass word"  # noqa: S105
+PASSWORD = "s3cr3t/pass word"
 QUOTED = "s3cr3t%2Fpass%20word"
 USER = f"me:{QUOTED}"
 
@@ -196,7 +196,7 @@ def test_a_line_is_passed_on_as_soon_as_it_is_there(tmp_path):
     os.mkfifo(hold)
     code = (
         "from airflow_provider.scriptrun.supervisor.builders_tool import run;"
-        f"run(['/bin/sh', '-c', 'echo first; cat {hold}; echo second'], environ={{'PATH': '/usr/bin:/bin'}}, secrets=[])"
+        f"run(['/bin/sh', '-c', 'echo first; cat {hold}; echo second'], environ={{'PATH': '/bin'}}, secrets=[])"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"first\n"

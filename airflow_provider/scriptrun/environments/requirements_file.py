@@ -143,6 +143,10 @@ class _Reader:
             self.vault.expand(_URL.sub("", text))
             return _URL.sub(lambda match: self.vault.take(match.group()), text, count=1)
         self.vault.expand(text)
+        if is_named_url:
+            raise ConfigurationError(
+                f"{place}: {text!r} is no requirement: {target!r} is no address.", advice="Write name @ https://..."
+            )
         if not VARIABLE.search(text):
             _check_requirement(text, place)
         return text

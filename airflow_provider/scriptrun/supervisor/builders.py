@@ -38,7 +38,8 @@ _UNSOLVABLE = (
     "nothing provides",
 )
 _NO_SPACE = ("No space left on device", "os error 28", "Errno 28", "Disk quota exceeded")
-_REFUSED = ("401", "403", "Unauthorized", "Forbidden")
+#: uv says of an index that refused it: no solution found, and this as a hint.
+_REFUSED = ("401 Unauthorized", "403 Forbidden", "valid authentication credentials", "401 Error", "403 Error")
 _CERTIFICATE = ("certificate", "CERTIFICATE_VERIFY_FAILED", "UnknownIssuer")
 
 
@@ -98,14 +99,14 @@ def failure(action: str, ended: Ended) -> EnvironmentFailed:
         if _has(ended, _CERTIFICATE):
             advice = "The index's certificate is not trusted: name the authority's PEM file in the option ca_file."
         return IndexUnreachable(message, advice)
+    if _has(ended, _REFUSED):
+        return EnvironmentFailed(message, "The package index refuses the credentials: check those in its address.")
     if _has(ended, _UNSOLVABLE):
         return EnvironmentFailed(
             message,
             "Correct the requirements: these exclude each other, or ask for what no index has.",
             resolution=True,
         )
-    if _has(ended, _REFUSED):
-        return EnvironmentFailed(message, "The package index refuses the credentials: check those in its address.")
     return EnvironmentFailed(message, "The whole output is in build.log.")
 
 

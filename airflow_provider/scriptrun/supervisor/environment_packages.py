@@ -5,7 +5,7 @@ import re
 from typing import Dict, Iterable, Optional, Tuple
 
 #: PEP 427 and PEP 376: ``name-version.dist-info``; setuptools before that: ``name-version[-py3.11].egg-info``.
-_METADATA = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+?)(?:-py[\d.]+(?:-[^-]+)?)?\.(?:dist-info|egg-info)$")
+_METADATA = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+?)(?:-py[\d.]+(?:-.+)?)?\.(?:dist-info|egg-info)$")
 
 
 def package_list(folders: Iterable[str]) -> str:
