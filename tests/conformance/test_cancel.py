@@ -58,7 +58,7 @@ print("up", flush=True)
 time.sleep(600)
 """
     started = client.start(script, limits=Limits(grace_s=30))
-    client.wait_for(started.run_id, "up")
+    client.wait_for(started.run_id, "up\n")
     end = client.target.cancel(started.run_id)
     assert end.status is Status.CANCELED
     assert client.follow(started.run_id).log == b"up\ntidy\n"
@@ -81,7 +81,7 @@ time.sleep(600)
 def test_a_cancel_that_does_not_wait_says_that_it_was_requested_and_the_target_goes_on(client):
     script = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
     started = client.start(script, limits=Limits(grace_s=1.0))
-    client.wait_for(started.run_id, "up")
+    client.wait_for(started.run_id, "up\n")
     status = client.target.cancel(started.run_id, wait_s=0)
     assert status.status in (Status.CANCEL_REQUESTED, Status.RUNNING)
     assert client.follow(started.run_id).end.status is Status.CANCELED
@@ -89,7 +89,7 @@ def test_a_cancel_that_does_not_wait_says_that_it_was_requested_and_the_target_g
 
 def test_the_reason_of_a_cancel_stands_in_the_status(client):
     started = client.start("import time; print('up', flush=True); time.sleep(600)")
-    client.wait_for(started.run_id, "up")
+    client.wait_for(started.run_id, "up\n")
     end = client.target.cancel(started.run_id, reason=Reason.TIMEOUT)
     assert (end.status, end.reason) == (Status.FAILED, Reason.TIMEOUT)
 
@@ -103,7 +103,7 @@ def test_a_run_that_is_over_stays_as_it_ended(client, target, code, status):
 
 def test_a_second_cancel_is_the_same_cancel(client, target):
     started = client.start("import time; print('up', flush=True); time.sleep(600)")
-    client.wait_for(started.run_id, "up")
+    client.wait_for(started.run_id, "up\n")
     assert [target.cancel(started.run_id).status for _ in range(2)] == [Status.CANCELED] * 2
 
 

@@ -55,8 +55,9 @@ def test_a_run_goes_on_when_its_worker_is_killed_and_another_one_reads_all_of_it
     assert followed.log.decode().splitlines() == [f"line {number}" for number in range(1, 1000)]
 
 
-def test_a_handle_is_small_plain_json_and_enough_to_come_back(client, target, place):
-    started = client.start("print('here')")
+def test_a_handle_is_small_plain_json_and_enough_to_come_back(place):
+    target = place.open()
+    started = Client(target).start("print('here')")
     handle = target.handle(started, "a lineage")
     text = handle.to_json()
     assert len(text) < 1000
@@ -107,7 +108,7 @@ def test_one_poll_speaks_of_many_runs_and_of_each_for_itself(client, target):
 def test_a_poll_without_news_returns_empty_after_its_time(client, target, place):
     fifo = place.fifo(uuid.uuid4().hex)
     started = client.start("import sys; print('up', flush=True); open(sys.argv[1])", argv=("python", "main.py", fifo))
-    followed = client.wait_for(started.run_id, "up")
+    followed = client.wait_for(started.run_id, "up\n")
     cursor = Cursor(started.run_id, seen=followed.status.serial, offsets={Stream.RUN_LOG: 3})
     news = target.poll([cursor], wait_s=0.2)
     while news:  # its status may have changed once more
@@ -122,7 +123,7 @@ def test_a_closed_target_ends_a_poll_that_waits_and_its_runs_do_not_notice(clien
 
     fifo = place.fifo(uuid.uuid4().hex)
     started = client.start("import sys; print('up', flush=True); open(sys.argv[1])", argv=("python", "main.py", fifo))
-    followed = client.wait_for(started.run_id, "up")
+    followed = client.wait_for(started.run_id, "up\n")
     waiting = place.open()
     waiting.check()
     cursor = Cursor(started.run_id, seen=followed.status.serial, offsets={Stream.MESSAGES: 0})

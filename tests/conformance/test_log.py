@@ -77,7 +77,7 @@ def test_a_line_is_seen_while_the_script_still_runs(client, place):
     fifo = place.fifo(uuid.uuid4().hex)
     script = "import sys; print('early'); open(sys.argv[1]).read(); print('late')"
     started = client.start(script, argv=("python", "main.py", fifo))
-    assert client.wait_for(started.run_id, "early").log == b"early\n"
+    assert client.wait_for(started.run_id, "early\n").log == b"early\n"
     place.let_go(fifo)
     assert client.follow(started.run_id).log == b"early\nlate\n"
 

@@ -42,7 +42,7 @@ def error_for(status: RunStatus, run_id: str, log_uri: str) -> errors.RunFailedE
     if reason is None and status.status is Status.CANCELED:
         reason = Reason.CANCELED
     kind = errors.RunFailedError if reason is None else _KINDS.get(reason, errors.RunFailedError)
-    if reason is Reason.ENVIRONMENT and status.document.get("resolution"):
+    if reason is Reason.ENVIRONMENT and status.is_unresolvable:
         kind = errors.ResolutionError
     advice = f"Its whole log is {log_uri}"
     if reason in _ADVICE:

@@ -146,7 +146,8 @@ class ComputeTarget(ABC):
 
         1. It returns at once when there is news, else as soon as there is some, else empty after ``wait_s``.
         2. A run's status was read before its streams: see :class:`News`.
-        3. Bytes come in order and without a gap; the same cursor gives the same bytes again. At most ``max_bytes`` in all.
+        3. Bytes come in order and without a gap; the same cursor gives the same bytes again. At most ``max_bytes`` in
+           all, but for a share of at most 64 KB that every run gets, however many there are.
         4. It renews the lease of every run that it names.
         5. A run that cannot be spoken about has ``error`` in its news; the others are not affected.
         """

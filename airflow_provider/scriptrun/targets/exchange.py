@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.targets.session import Session
 
 
+#: What each of many runs may bring, however little of ``max_bytes`` is its part.
+SHARE_BYTES = 64 * 1024
+
+
 def ask_news(
     session: Session, request: dict[str, Any], asked: Mapping[str, Cursor], wait_s: float, max_bytes: int
 ) -> list[News]:
     """Send a ``poll`` and return what it brings: never more than ``max_bytes``, and nothing that was not asked for."""
     session.put(request)
     news: list[News] = []
-    budget = max_bytes
+    budget = max(max_bytes, len(asked) * min(max_bytes, SHARE_BYTES))
     while True:
         head = session.answer(wait_s=wait_s)
         if head.get("end") is True:

@@ -313,6 +313,7 @@ class HostTarget(ComputeTarget):
             return
         facts = self._hello(session)
         if facts.host.id != self._expected_host:
+            session.broken = True  # the next request must not find it in use
             raise OtherHostError(
                 f"The connection {self.name} leads to another host than before: {facts.host.name or facts.host.id}",
                 why=f"its machine id is {facts.host.id}, and the run is on {self._expected_host}",

@@ -204,6 +204,8 @@ def started(document: Any, run_id: str) -> Started:
 def run_status(document: Any, run_id: str) -> RunStatus:
     """Read the status of a run."""
     fields = Fields(document, f"the status of run {run_id}")
+    # Before there is one, the environment may say why there is none.
+    environment = fields.inner("environment") if fields.has("environment") else None
     return RunStatus(
         serial=fields.integer("serial"),
         status=fields.choice("status", Status),
@@ -215,12 +217,13 @@ def run_status(document: Any, run_id: str) -> RunStatus:
         started_at=fields.moment("started_at"),
         ended_at=fields.moment("ended_at"),
         phases=_phases(fields.inner("phases")) if fields.has("phases") else {},
-        environment=_environment(fields.inner("environment")) if fields.has("environment") else None,
+        environment=_environment(environment) if environment is not None and environment.has("id") else None,
         command=fields.texts("command", MAX_ARGUMENTS, MAX_ARGUMENT_CHARACTERS),
         host=host_facts(fields.inner("host")) if fields.has("host") else None,
         supervisor=fields.optional_text("supervisor"),
         last_lines=fields.optional_text("last_lines", MAX_MESSAGE_CHARACTERS),
         attempt=_attempt(fields.inner("attempt")) if fields.has("attempt") else None,
+        is_unresolvable=environment is not None and environment.flag("resolution"),
         document=fields.document,
     )
 
@@ -314,7 +317,7 @@ def target_error(document: Any, about: str) -> TargetError:
 
 #: Code of the protocol -> what it means here; what a later supervisor may add is a refusal.
 _ERRORS: dict[str, type[TargetError]] = {
-    "bad_request": ProtocolError,
+    "bad_request": TargetRefusedError,
     "no_such_run": UnknownRunError,
     "no_space": TargetRefusedError,
     "read_only": TargetRefusedError,

@@ -143,6 +143,8 @@ class RunStatus:
     """What a target says about a run. Times are aware and in UTC; phases are seconds by name.
 
     :param serial: grows with every change; a poll that has seen it waits for the next.
+    :param is_unresolvable: with reason ``environment``: an index answered, and no versions satisfy the requirements, so
+        that asking again is useless.
     :param last_lines: the end of the log (or of the build's log) when it failed: at most 20 lines, 8 KB.
     :param supervisor: the version that started the run.
     :param document: the target's own words, as plain JSON: the fields above are what can be relied on.
@@ -164,6 +166,7 @@ class RunStatus:
     supervisor: str | None = None
     last_lines: str | None = None
     attempt: Attempt | None = None
+    is_unresolvable: bool = False
     document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
