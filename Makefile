@@ -43,8 +43,8 @@ lint: $(INSTALLED) ## style, import rules, and that the supervisor runs on Pytho
 types: $(INSTALLED) ## mypy, strict
 	$(BIN)/mypy
 
-bench: $(INSTALLED) ## us and the peer in one run; writes the table of docs/performance.md
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: $(INSTALLED) ## us and the peer in one run; writes the tables of docs/performance.md
+	$(BIN)/python -m benchmarks --write $(ARGS)
 
 build: $(INSTALLED) ## the wheel and the source archive, into dist/
 	$(BIN)/python -m build --installer uv
