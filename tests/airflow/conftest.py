@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.airflow.project import Project
 from tests.airflow.workers import Nursery, nursery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +25,15 @@ def workers(one_nursery: Nursery) -> Iterator[Nursery]:
     """Starts workers; kills what is left of them after the test."""
     yield one_nursery
     one_nursery.clear()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A DAG folder, a workspace and a target; nothing of them runs after the test."""
+    project = Project(tmp_path)
+    for folder in (project.dags, project.traces, tmp_path / "home"):
+        folder.mkdir()
+    for name, value in project.variables.items():
+        monkeypatch.setenv(name, value)
+    yield project
+    project.clean_up()

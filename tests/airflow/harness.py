@@ -43,6 +43,7 @@ class Stored:
     task_state: dict[str, Any] = field(default_factory=dict)
     xcom: dict[str, Any] = field(default_factory=dict)
     rendered: dict[str, Any] = field(default_factory=dict)
+    away: bool = False  #: the API server cannot be reached
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,7 @@ class FakeAirflow:
         self.file, self.map_index, self.retries = file, map_index, retries
         self.conf = dict(conf or {})
         self.connections, self.variables = dict(connections or {}), dict(variables or {})
-        self.away = False  #: the API server cannot be reached
-        self.refuses_writes = False  #: this process is one that Airflow has given up
+        self._try: int | None = None
         self.requests: list[tuple[str, str]] = []
         self.on_request: Callable[[str, str], None] | None = None
         self._lock = threading.RLock()
@@ -124,6 +124,10 @@ class FakeAirflow:
         """Clear another task of the same DAG run: only ``clear_number`` grows for us."""
         self._change(lambda s: _update(s, clear_number=s.clear_number + 1))
 
+    def go_away(self, *, away: bool = True) -> None:
+        """Let the API server be out of reach, or come back."""
+        self._change(lambda s: _update(s, away=away))
+
     def set_state(self, state: str | None) -> None:
         """Set the task's state, as a person does with Mark success, Mark failed or Clear; ``"gone"`` deletes it."""
         self._change(lambda s: _update(s, state=state))
@@ -143,17 +147,19 @@ class FakeAirflow:
                 for number, handler in previous.items():
                     signal.signal(number, handler)
         state = str(getattr(result.state, "value", result.state))
-        self._change(lambda s: _update(s, state=state))
+        if self._try == self.stored.try_number and self.stored.state == "running":
+            self._change(lambda s: _update(s, state=state))
         lines = [str(entry["event"]) for entry in captured if entry["log_level"] != "debug"]
         return Outcome(state, result.error, dict(self.stored.xcom), lines)
 
     def _instance(self, task: Any) -> TaskInstance:
+        self._try = self.stored.try_number
         return TaskInstance(
             id=uuid.uuid4(),
             task_id=task.task_id,
             dag_id=task.dag.dag_id,
             run_id=RUN_ID,
-            try_number=self.stored.try_number,
+            try_number=self._try,
             map_index=self.map_index,
             dag_version_id=uuid.uuid4(),
         )
@@ -169,7 +175,7 @@ class FakeAirflow:
         self.requests.append((request.method, path))
         if self.on_request is not None:
             self.on_request(request.method, path)
-        if self.away:
+        if self.stored.away:
             raise httpx.ConnectError("the API server is away", request=request)
         body = json.loads(request.content) if request.content else None
         head, _, tail = path.strip("/").partition("/")
@@ -246,8 +252,8 @@ class FakeAirflow:
 
     def _state_store(self, method: str, name: str, body: Any) -> httpx.Response:
         if method == "PUT":
-            if self.refuses_writes:
-                return httpx.Response(409, json={"detail": {"reason": "not_running", "message": "given up"}})
+            if self._try != self.stored.try_number:  # every try has another id in Airflow: a zombie's is gone
+                return httpx.Response(404, json=NOT_FOUND)
             self._change(lambda s: _update(s, task_state={**s.task_state, name: body["value"]}))
             return httpx.Response(204)
         kept = self.stored.task_state

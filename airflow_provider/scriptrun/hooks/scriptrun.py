@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-if TYPE_CHECKING:
-    from airflow_provider.scriptrun.config import ScriptRunConfig
+from airflow_provider.scriptrun.errors import ScriptRunError
 
-    from airflow_provider.scriptrun.runs import Run
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider.scriptrun.config import ScriptRunConfig
+    from airflow_provider.scriptrun.runs.run import Run
     from airflow_provider.scriptrun.targets.contract import ComputeTarget, TargetFacts
 
 
@@ -24,24 +27,47 @@ class ScriptRunHook(BaseHook):
     conn_name_attr = "scriptrun_conn_id"
     default_conn_name = "local"
     conn_type = "scriptrun_local"
-    hook_name = "Script run: local"
+    hook_name = "Script run: this host"
 
     def __init__(self, scriptrun_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.scriptrun_conn_id = scriptrun_conn_id
 
     def get_conn(self) -> ComputeTarget:
-        """Return the opened target; whoever asked closes it. Raises ``ConfigurationError``."""
-        raise NotImplementedError
+        """Return the target, not contacted yet; whoever asked closes it. Raises ``ConfigurationError``."""
+        from airflow_provider.scriptrun.runs.surroundings import current
+        from airflow_provider.scriptrun.targets.registry import open_target
+
+        return open_target(self.scriptrun_conn_id, current())
 
     def check(self) -> TargetFacts:
-        """Return what the target says about itself. Raises ``TargetError``, saying what is missing."""
-        raise NotImplementedError
+        """Return what the target says about itself. Raises ``TargetError`` that says what is missing."""
+        with self.get_conn() as target:
+            return target.check()
 
     def test_connection(self) -> tuple[bool, str]:
-        """Answer the connection form's Test button: whether a run could start there, and one sentence."""
-        raise NotImplementedError
+        """Answer the connection form's Test button: whether a run could start there, and what was found."""
+        try:
+            facts = self.check()
+        except ScriptRunError as error:
+            return False, str(error)
+        return True, f"{facts}"
 
-    def submit(self, config: ScriptRunConfig, experiment: str = "default", **options: Any) -> Run:
-        """Start one run of ``config`` on this target and return it without waiting. Raises as ``Experiment.submit``."""
-        raise NotImplementedError
+    def submit(
+        self,
+        config: ScriptRunConfig,
+        experiment: str,
+        *,
+        run_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Run:
+        """Start one run of ``config`` on this target and return it without waiting. Raises as ``Experiment.submit``.
+
+        The config's own target is left as it is: a copy runs.
+        """
+        from airflow_provider.scriptrun.runs.experiment import Experiment
+        from airflow_provider.scriptrun.runs.workspace import Workspace
+
+        config = config.model_copy(deep=True)
+        config.run_config.target = self.scriptrun_conn_id
+        return Experiment(Workspace.from_config(), experiment).submit(config, run_id=run_id, tags=tags)
