@@ -1,4 +1,4 @@
-"""The run a script belongs to. Standard library only, and one file: copy it beside a script if the package is not there.
+"""The run a script belongs to. Standard library only, and one file: copy it beside a script where the package is not.
 
     from airflow_provider.scriptrun import Run          # or: from context import get_context
     run = Run.get_context()
@@ -17,11 +17,13 @@ from typing import Any
 
 #: A message of at most so many bytes is written by one write(2) on O_APPEND: lines of several processes do not mix.
 MAX_MESSAGE_BYTES = 64 * 1024
-#: Azure ML's name for a row and a table of values; a list is logged as a list.
 
 
 class RunContext:
-    """The running run: its ids and folders, and where metrics and tags go."""
+    """The running run: its ids and folders, and where metrics and tags go.
+
+    The methods take Azure ML's ``description`` so that its scripts run as they are; it is not kept.
+    """
 
     def __init__(self, variables: dict[str, str] | None = None) -> None:
         env = os.environ if variables is None else variables
@@ -33,21 +35,21 @@ class RunContext:
         self._messages: str | None = env.get("SCRIPTRUN_MESSAGES")
         self._descriptor: int | None = None
 
-    def log(self, name: str, value: Any, description: str | None = None, step: int | None = None) -> None:
-        """Log one value of a metric; logged again, the metric becomes a series. Azure ML's ``description`` is not kept."""
+    def log(self, name: str, value: Any, description: str | None = None, step: int | None = None) -> None:  # noqa: ARG002
+        """Log one value of a metric; logged again, the metric becomes a series."""
         if isinstance(value, (list, tuple, range, dict, set)):
             raise TypeError(f"metric {name!r}: a {type(value).__name__} is logged with log_list, log_row or log_table")
         self._send({"metric": _name(name), "value": _plain(value), "step": step})
 
-    def log_list(self, name: str, value: Any, description: str | None = None) -> None:
+    def log_list(self, name: str, value: Any, description: str | None = None) -> None:  # noqa: ARG002
         """Log a list of values as one value of a metric."""
         self._send({"metric": _name(name), "value": [_plain(item) for item in value]})
 
-    def log_row(self, name: str, description: str | None = None, **columns: Any) -> None:
+    def log_row(self, name: str, description: str | None = None, **columns: Any) -> None:  # noqa: ARG002
         """Log one row of a table of named columns."""
         self._send({"metric": _name(name), "value": {key: _plain(item) for key, item in columns.items()}})
 
-    def log_table(self, name: str, value: Any, description: str | None = None) -> None:
+    def log_table(self, name: str, value: Any, description: str | None = None) -> None:  # noqa: ARG002
         """Log a table, a mapping of column names to lists of one length, as its rows."""
         lengths = {len(column) for column in value.values()}
         if len(lengths) > 1:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider.scriptrun.runs.names import check_experiment_name
 from airflow_provider.scriptrun.runs.reporter import Printer
 from airflow_provider.scriptrun.runs.run import Run
-from airflow_provider.scriptrun.runs.submission import check_experiment_name, submit
+from airflow_provider.scriptrun.runs.submission import submit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The snapshots that a workspace keeps: one pack of new blobs per submission, and an object that says where each blob lies.
+"""The snapshots that a workspace keeps: one pack of new blobs per submission, and where each blob lies.
 
 ``snapshots/<id>`` is a line of canonical JSON (``{"manifest": bytes, "packs": [[id, bytes], ...], "version": 1}``), the
 manifest, and for each blob of it, in the order of its first mention, pack number and offset (``>IQ``). It is written
@@ -191,22 +191,24 @@ def _encode(manifest: bytes, sizes: Mapping[str, int], locations: Mapping[str, _
 
 
 def _decode(document: bytes, where: str) -> tuple[bytes, dict[str, _Location]]:
+    first, _, rest = document.partition(b"\n")
     try:
-        first, _, rest = document.partition(b"\n")
         header: dict[str, Any] = json.loads(first)
-        if header["version"] != _VERSION:
-            raise WorkspaceError(
-                f"{where} has the format {header['version']}", advice="Install a newer version of the provider"
-            )
+        version, length = int(header["version"]), int(header["manifest"])
         packs = [Pack(str(name), int(size)) for name, size in header["packs"]]
-        manifest, table = rest[: header["manifest"]], rest[header["manifest"] :]
+    except (ValueError, TypeError, KeyError) as error:
+        raise WorkspaceError(f"{where} is damaged", why=f"its header: {error!r}") from None
+    if version != _VERSION:
+        raise WorkspaceError(f"{where} has the format {version}", advice="Install a newer version of the provider")
+    manifest, table = rest[:length], rest[length:]
+    try:
         blobs = [(sha, size) for sha, size in _blob_sizes(decode(manifest)).items() if size]
         places = [_Location(packs[pack], offset) for pack, offset in _LOCATION.iter_unpack(table)]
-        if len(places) != len(blobs):
-            raise ValueError(f"it places {len(places)} of {len(blobs)} blobs")
-        for (sha, size), place in zip(blobs, places, strict=True):
-            if place.offset + size > place.pack.size:
-                raise ValueError(f"blob {sha} lies outside its pack")
-    except (ManifestError, ValueError, TypeError, KeyError, IndexError, struct.error) as error:
+    except (ManifestError, IndexError, struct.error) as error:
         raise WorkspaceError(f"{where} is damaged", why=str(error)) from None
+    if len(places) != len(blobs):
+        raise WorkspaceError(f"{where} is damaged", why=f"it places {len(places)} of {len(blobs)} blobs")
+    for (sha, size), place in zip(blobs, places, strict=True):
+        if place.offset + size > place.pack.size:
+            raise WorkspaceError(f"{where} is damaged", why=f"blob {sha} lies outside its pack")
     return manifest, {sha: place for (sha, _), place in zip(blobs, places, strict=True)}

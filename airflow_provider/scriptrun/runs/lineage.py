@@ -1,4 +1,4 @@
-"""The lineage of a task's runs: what must be known after a worker died, to come back to its run and start no second one."""
+"""The lineage of a task's runs: what must outlive a worker, to come back to its run and start no second one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider.scriptrun.targets.values import Attempt, Cursor
+from airflow_provider.scriptrun.targets.contract import Attempt, Cursor
 
 if TYPE_CHECKING:
     from airflow_provider.scriptrun.runs.objects import ObjectStore

@@ -84,7 +84,8 @@ class LogView:
             self._show(pending, ending=0)
         if not self._omitted_bytes:
             return
-        kept, room = [], TAIL_BYTES
+        kept: list[str] = []
+        room = TAIL_BYTES
         for line in reversed(self._tail):
             room -= len(line)
             if kept and room < 0:

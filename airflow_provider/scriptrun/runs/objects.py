@@ -66,7 +66,7 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def explained(self, name: str, done: str) -> contextlib.AbstractContextManager[None]:
-        """Turn the file system's own errors, within the block, into :class:`WorkspaceError`: ``name`` cannot be ``done``."""
+        """Within the block, turn the file system's own errors into :class:`WorkspaceError`: it cannot be ``done``."""
 
     @abstractmethod
     def size(self, name: str) -> int | None:
@@ -341,7 +341,7 @@ def open_store(root: str | os.PathLike[str], options: Mapping[str, Any] | None =
         from urllib.parse import unquote, urlsplit
 
         return LocalObjects(unquote(urlsplit(text).path))
-    from fsspec.core import url_to_fs
+    from fsspec.core import url_to_fs  # type: ignore[import-untyped]  # fsspec has no types
 
     try:
         file_system, path = url_to_fs(text, **dict(options or {}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import IO, Protocol
+from typing import Protocol, TextIO
 
 
 class Reporter(Protocol):
@@ -48,9 +48,10 @@ class Printer:
         _print(sys.stderr, f"Warning: {text}")
 
 
-def _print(stream: IO[str], text: str) -> None:
+def _print(stream: TextIO, text: str) -> None:
     try:
         stream.write(text + "\n")
     except UnicodeEncodeError:  # a terminal of another encoding than UTF-8
-        stream.write(text.encode(stream.encoding or "ascii", "replace").decode(stream.encoding or "ascii") + "\n")
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
     stream.flush()

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider.scriptrun.errors import RunNotFoundError, ScriptRunError, WorkspaceError
+from airflow_provider.scriptrun.errors import RunNotFoundError, ScriptRunError, UnknownRunError
 from airflow_provider.scriptrun.runs import workspace_layout as layout
-from airflow_provider.scriptrun.runs.collect import CollectedFile, check_files, collect, collected_files
+from airflow_provider.scriptrun.runs.collect import check_files, collect
 from airflow_provider.scriptrun.runs.crash_points import AFTER_COLLECT, AFTER_END_BEFORE_COLLECT, crash_point
+from airflow_provider.scriptrun.runs.description import describe
 from airflow_provider.scriptrun.runs.lineage import DELIVERED, Nowhere, load_cursor, save_cursor
+from airflow_provider.scriptrun.runs.log_view import LogView
 from airflow_provider.scriptrun.runs.metrics import Messages
 from airflow_provider.scriptrun.runs.outcome import error_for
+from airflow_provider.scriptrun.runs.progress import Progress
 from airflow_provider.scriptrun.runs.record import make_record
 from airflow_provider.scriptrun.runs.reporter import Printer, Quiet
+from airflow_provider.scriptrun.runs.run_folder import RunFolder
 from airflow_provider.scriptrun.runs.watch import Watch, reach
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
+from airflow_provider.scriptrun.targets.contract import Cursor, Handle, Stream
+from airflow_provider.scriptrun.targets.parse import run_status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from airflow_provider.scriptrun.runs.lineage import LineageStore
     from airflow_provider.scriptrun.runs.reporter import Reporter
     from airflow_provider.scriptrun.runs.surroundings import Surroundings
@@ -47,13 +52,11 @@ class Run:
         experiment: str,
         run_id: str,
         *,
-        submission: Mapping[str, Any] | None = None,
         surroundings: Surroundings | None = None,
         lineage: LineageStore | None = None,
     ) -> None:
         self.workspace, self.experiment, self.id = workspace, experiment, run_id
-        self._folder = layout.run_folder(experiment, run_id)
-        self._known_submission = submission
+        self.folder = RunFolder(workspace, experiment, run_id)
         self._known_surroundings = surroundings
         self._lineage: LineageStore = lineage or Nowhere()
         self._restart: Callable[[], object] | None = None
@@ -74,8 +77,9 @@ class Run:
         own_name = run_id.rsplit("_", 2)[0]
         names = [experiment] if experiment else dict.fromkeys([own_name, *workspace.experiments()])
         for name in names:
-            if workspace.objects.size(f"{layout.run_folder(name, run_id)}/{layout.CONFIG}") is not None:
-                return cls(workspace, name, run_id)
+            run = cls(workspace, name, run_id)
+            if run.folder.is_known():
+                return run
         raise RunNotFoundError(f"The workspace {workspace.url} knows no run {run_id!r}")
 
     @classmethod
@@ -101,7 +105,7 @@ class Run:
     def list(cls, workspace: Workspace, experiment: str) -> Sequence[Run]:
         """Return the experiment's runs, oldest first."""
         runs = [cls(workspace, experiment, run_id) for run_id in workspace.run_ids(experiment)]
-        return sorted((run for run in runs if run.is_known), key=lambda run: run.submission["submitted_at"])
+        return sorted((run for run in runs if run.folder.is_known()), key=_submitted_at)
 
     @staticmethod
     def get_context() -> Any:
@@ -113,35 +117,27 @@ class Run:
     # What is known
 
     @property
-    def is_known(self) -> bool:
-        """Whether the workspace knows what was submitted under this id."""
-        return self._submission_or_none() is not None
-
-    @property
     def submission(self) -> Mapping[str, Any]:
         """What was submitted: configuration, snapshot, Git facts, handle. Raises :class:`RunNotFoundError`."""
-        found = self._submission_or_none()
-        if found is None:
-            raise RunNotFoundError(f"The workspace {self.workspace.url} knows no run {self.id!r}")
-        return found
+        return self.folder.submission
 
     @property
     def record(self) -> dict[str, Any] | None:
         """The run record; ``None`` before the run was collected."""
-        record: dict[str, Any] | None = self.workspace.objects.get_json(self._at(layout.RECORD))
-        return record
+        return self.folder.record
 
     @property
     def log_uri(self) -> str:
         """Where the whole log is (or will be) in the workspace."""
-        return self.workspace.objects.uri(self._at(layout.RUN_LOG))
+        return self.folder.uri(layout.RUN_LOG)
 
     def get_status(self) -> str:
         """Return Azure's name of the status, asked from the target while the run is not over.
 
         Raises :class:`TargetError` when it cannot be asked.
         """
-        return self._final_status_name() or self._ask_status().status.value
+        record = self.record
+        return str(record["status"]) if record is not None else self._ask_status().status.value
 
     def get_details(self) -> dict[str, Any]:
         """Return ids, status, times, target, error, properties, the configuration and where the log files are.
@@ -151,7 +147,7 @@ class Run:
         submission, record = self.submission, self.record
         if record is None:
             status = self._ask_status()
-            record = make_record(self._parts(status, self.files(), Messages()))
+            record = make_record(describe(self.folder, self.experiment, status, (), Messages()))
         failed = record["status"] in (Status.FAILED.value, Status.CANCELED.value)
         error = {"error": {"code": record["reason"], "message": record["message"]}} if failed else None
         git = {f"git.{name}": value for name, value in record["git"].items() if value is not None}
@@ -167,11 +163,7 @@ class Run:
             "properties": {"ContentSnapshotId": record["snapshot"]["id"], **git},
             "tags": self.get_tags(),
             "runDefinition": submission["config"],
-            "logFiles": {
-                file.path: self.workspace.objects.uri(self._at(file.path))
-                for file in self.files()
-                if _is_log(file.path)
-            },
+            "logFiles": {file.path: self.folder.uri(file.path) for file in self.folder.files() if _is_log(file.path)},
             "record": record,
         }
 
@@ -186,23 +178,17 @@ class Run:
 
     def get_tags(self) -> dict[str, str]:
         """Return the tags: those of the configuration, of the script, and of :meth:`tag`, which win in this order."""
-        own = self.workspace.objects.get_json(self._at(layout.TAGS)) or {}
-        return {**self.submission["tags"], **self._messages().tags, **own}
+        return {**self.submission["tags"], **self._messages().tags, **self.folder.own_tags}
 
     def tag(self, name: str, value: str | None = None) -> None:
         """Set a tag. Of two processes that do so at the same moment, one wins."""
-        own = self.workspace.objects.get_json(self._at(layout.TAGS)) or {}
-        self.workspace.objects.put_json(self._at(layout.TAGS), {**own, name: "" if value is None else str(value)})
-
-    def files(self) -> Sequence[CollectedFile]:
-        """Return the files that were collected, sorted by path."""
-        return collected_files(self.workspace.objects, self._folder)
+        self.folder.put_tag(name, "" if value is None else str(value))
 
     def get_file_names(self) -> Sequence[str]:
         """Return the paths of the run's files: what was collected, or, before that, what the target has now."""
-        if self._final_status_name() is None:
+        if self.record is None:
             return [file.path for file in check_files(self.target().files(self.id))]
-        return [file.path for file in self.files()]
+        return [file.path for file in self.folder.files()]
 
     # Copies of files
 
@@ -211,25 +197,19 @@ class Run:
 
         Raises :class:`RunNotFoundError` for a file that the run has not.
         """
-        files = {file.path: file for file in self.files()}
-        if name not in files:
-            raise RunNotFoundError(
-                f"Run {self.id} has no file {name!r}", advice="get_file_names() lists them; collect() brings new ones"
-            )
-        path = Path(output_file_path) if output_file_path is not None else Path(Path(name).name)
-        if path.is_dir():
-            path = path / Path(name).name
-        return self._copy(files[name], path)
+        file = self.folder.file(name)
+        path = Path(Path(name).name if output_file_path is None else output_file_path)
+        return self.folder.copy(file, path / Path(name).name if path.is_dir() else path)
 
     def download_files(self, prefix: str | None = None, output_directory: str | Path = ".") -> Sequence[Path]:
         """Copy the collected files whose path starts with ``prefix`` under a folder, with their paths."""
-        wanted = [file for file in self.files() if file.path.startswith(prefix or "")]
-        return [self._copy(file, Path(output_directory) / file.path) for file in wanted]
+        wanted = [file for file in self.folder.files() if file.path.startswith(prefix or "")]
+        return [self.folder.copy(file, Path(output_directory) / file.path) for file in wanted]
 
     def get_all_logs(self, destination: str | Path | None = None) -> Sequence[Path]:
         """Copy run.log, build.log and logs/ into a folder (default: one named after the run)."""
-        folder = Path(destination) if destination is not None else Path(self.id)
-        return [self._copy(file, folder / file.path) for file in self.files() if _is_log(file.path)]
+        folder = Path(self.id if destination is None else destination)
+        return [self.folder.copy(file, folder / file.path) for file in self.folder.files() if _is_log(file.path)]
 
     def restore_snapshot(self, destination: str | Path) -> Path:
         """Write the exact files that ran into a folder that does not exist yet; every one is verified."""
@@ -244,7 +224,7 @@ class Run:
         :param raise_on_error: raise the :class:`RunFailedError` that says how it ended, unless it is Completed.
         """
         reporter = Printer() if show_output else Quiet()
-        if self._final_status_name() is None:
+        if self.record is None:
             try:
                 self.watch(reporter)
                 self.collect(reporter=reporter)
@@ -273,8 +253,6 @@ class Run:
         Raises :class:`RunFailedError` with reason ``unreachable`` when the lease has surely run out,
         :class:`TargetError` when the target cannot speak about the run.
         """
-        from airflow_provider.scriptrun.targets.contract import Cursor
-
         settings = self._surroundings().settings
         reporter = reporter or Quiet()
         limits = self.submission["limits"]
@@ -302,8 +280,6 @@ class Run:
         May be called again at any time. Raises :class:`TargetError`, :class:`WorkspaceError`, and
         :class:`ScriptRunError` when the run is not over.
         """
-        from airflow_provider.scriptrun.runs.progress import Progress
-
         began = time.monotonic()
         reporter = reporter or Quiet()
         status = self._status if self._status is not None and self._status.is_terminal else self._ask_status()
@@ -314,28 +290,30 @@ class Run:
         progress = Progress(
             reporter, f"Collecting what run {self.id} left", is_terminal=self._surroundings().is_terminal
         )
-        store = self.workspace.objects
         files = reach(
             reporter,
-            lambda: collect(self.target(), self.id, store, self._folder, progress.reach),
+            lambda: collect(self.target(), self.id, self.folder.objects, self.folder.name, progress.reach),
             deadline=began + COLLECT_PATIENCE_SECONDS,
         )
         progress.finish()
-        messages = self._messages()
-        parts = self._parts(status, files, messages)
-        parts["phases"]["collect"] = round(time.monotonic() - began, 3)
-        record = make_record(parts, output_files=self._surroundings().settings.outputs_record_files)
-        store.put_json(self._at(layout.STATUS), dict(status.document))
-        store.put_json(self._at(layout.RECORD), record)
-        crash_point(AFTER_COLLECT)
+        messages = self.folder.messages() or Messages()
         if messages.bad_lines or messages.left_out:
             reporter.warning(
-                f"{messages.bad_lines} lines of messages.jsonl are no messages, {messages.left_out} had one name too many."
+                f"{messages.bad_lines} lines of {layout.MESSAGES} are no messages, "
+                f"and {messages.left_out} had more names than are kept."
             )
+        parts = describe(self.folder, self.experiment, status, files, messages)
+        parts["phases"]["collect"] = round(time.monotonic() - began, 3)
+        record = make_record(parts, output_files=self._surroundings().settings.outputs_record_files)
+        self.folder.put_record(record, status.document)
+        crash_point(AFTER_COLLECT)
         return record
 
     def raise_for_status(self) -> None:
-        """Raise the error of the tree that says how the run ended; nothing for Completed. Call after :meth:`collect`."""
+        """Raise the error of the tree that says how the run ended; nothing for Completed.
+
+        To be called after :meth:`collect`, so that what the run left is not lost.
+        """
         error = error_for(self._final(), self.id, self.log_uri)
         if error is not None:
             raise error
@@ -363,7 +341,6 @@ class Run:
     def target(self) -> ComputeTarget:
         """Return the target that the run is on, opened from its handle."""
         if self._opened is None:
-            from airflow_provider.scriptrun.targets.contract import Handle
             from airflow_provider.scriptrun.targets.registry import open_handle
 
             handle = Handle.from_document(self.submission["handle"])
@@ -376,9 +353,6 @@ class Run:
 
     # Inside
 
-    def _at(self, name: str) -> str:
-        return f"{self._folder}/{name}"
-
     def _surroundings(self) -> Surroundings:
         if self._known_surroundings is None:
             from airflow_provider.scriptrun.runs.surroundings import current
@@ -386,18 +360,7 @@ class Run:
             self._known_surroundings = current()
         return self._known_surroundings
 
-    def _submission_or_none(self) -> Mapping[str, Any] | None:
-        if self._known_submission is None:
-            self._known_submission = self.workspace.objects.get_json(self._at(layout.CONFIG))
-        return self._known_submission
-
-    def _final_status_name(self) -> str | None:
-        record = self.record
-        return None if record is None else str(record["status"])
-
     def _ask_status(self) -> RunStatus:
-        from airflow_provider.scriptrun.errors import UnknownRunError
-
         status = self.target().status([self.id]).get(self.id)
         if status is None:
             raise UnknownRunError(
@@ -410,111 +373,36 @@ class Run:
     def _final(self) -> RunStatus:
         if self._status is not None and self._status.is_terminal:
             return self._status
-        from airflow_provider.scriptrun.targets.parse import run_status
-
-        document = self.workspace.objects.get_json(self._at(layout.STATUS))
+        document = self.folder.status_document
         return self._ask_status() if document is None else run_status(document, self.id)
 
     def _messages(self, *, keep_series: bool = False) -> Messages:
         """Read metrics and tags: from the workspace when they were collected, else from the target."""
-        from airflow_provider.scriptrun.targets.contract import Cursor, Stream
-
+        collected = self.folder.messages(keep_series=keep_series)
+        if collected is not None or self.record is not None:
+            return collected or Messages()
         messages = Messages(keep_series=keep_series)
-        if any(file.path == layout.MESSAGES for file in self.files()):
-            for piece in self.workspace.objects.read(self._at(layout.MESSAGES)):
-                messages.feed(piece)
-        elif self._final_status_name() is None:
-            cursor = Cursor(self.id, offsets={Stream.MESSAGES: 0})
-            while True:
-                news = next(iter(self.target().poll([cursor], wait_s=0)), None)
-                if news is None or not news.data(Stream.MESSAGES):
-                    break
-                messages.feed(news.data(Stream.MESSAGES))
-                cursor = cursor.after(news)
-        messages.finish()
-        return messages
-
-    def _parts(self, status: RunStatus, files: Sequence[CollectedFile], messages: Messages) -> dict[str, Any]:
-        """Return the parts of the run record."""
-        submission, uri = self.submission, self.workspace.objects.uri
-        outputs = [file for file in files if file.path.startswith(f"{layout.OUTPUTS}/")]
-        sizes = {file.path: file.size for file in files}
-        environment = status.environment
-        snapshot = submission["snapshot"]
-        return {
-            "run_id": self.id,
-            "experiment": self.experiment,
-            "status": status.status.value,
-            "reason": status.reason.value if status.reason else None,
-            "message": status.message,
-            "target": {
-                **{name: submission["target"][name] for name in ("name", "type")},
-                "host": status.host.name if status.host else submission["target"]["host"],
-            },
-            "snapshot": {name: snapshot[name] for name in ("id", "files", "bytes", "sent_files", "sent_bytes")},
-            "environment": {
-                "name": submission["environment"]["name"],
-                "id": environment.id if environment else None,
-                "reused": environment.reused if environment else None,
-                "python": environment.python if environment else None,
-                "packages_uri": uri(self._at(layout.PACKAGES)) if layout.PACKAGES in sizes else None,
-            },
-            "git": {
-                **{name: submission["git"][name] for name in ("commit", "branch", "repository", "dirty")},
-                "patch_uri": uri(self._at(layout.PATCH)) if submission["git"]["has_patch"] else None,
-            },
-            "airflow": dict(submission["airflow"]),
-            "command": [*(status.command or submission["command"])],
-            "started_at": _iso(status.started_at),
-            "ended_at": _iso(status.ended_at),
-            "phases": {**submission["phases"], **{name: round(value, 3) for name, value in status.phases.items()}},
-            "exit_code": status.exit_code,
-            "signal": status.signal,
-            "metrics": messages.last,
-            "outputs": {
-                "uri": uri(self._at(layout.OUTPUTS)),
-                "count": len(outputs),
-                "bytes": sum(file.size for file in outputs),
-                "files": [
-                    {"path": file.path.removeprefix(f"{layout.OUTPUTS}/"), "size": file.size, "sha256": file.sha256}
-                    for file in outputs
-                ],
-            },
-            "log": {"uri": self.log_uri, "bytes": sizes.get(layout.RUN_LOG)},
-        }
-
-    def _copy(self, file: CollectedFile, path: Path) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name[:200]}.{time.time_ns():x}.incomplete")
-        digest = hashlib.sha256()
-        try:
-            with beside.open("xb") as copy:
-                for piece in self.workspace.objects.read(self._at(file.path)):
-                    digest.update(piece)
-                    copy.write(piece)
-            if digest.hexdigest() != file.sha256:
-                raise WorkspaceError(
-                    f"{self.workspace.objects.uri(self._at(file.path))} is damaged", why="its sha256 is another one"
-                )
-            if file.executable:
-                shutil.copymode(__file__, beside)
-                beside.chmod(beside.stat().st_mode | 0o111)
-            beside.replace(path)
-        except OSError as error:
-            raise WorkspaceError(f"{path} cannot be written", why=error.strerror) from error
-        finally:
-            beside.unlink(missing_ok=True)
-        return path
+        cursor = Cursor(self.id, offsets={Stream.MESSAGES: 0})
+        while True:
+            news = next(iter(self.target().poll([cursor], wait_s=0)), None)
+            if news is not None and news.error is not None:
+                raise news.error
+            if news is None or not news.data(Stream.MESSAGES):
+                return messages
+            messages.feed(news.data(Stream.MESSAGES))
+            cursor = cursor.after(news)
 
     def _print_log(self, reporter: Reporter) -> None:
-        from airflow_provider.scriptrun.runs.log_view import LogView
-
         view = LogView(reporter.line, whole=self.log_uri)
-        for name in (layout.BUILD_LOG, layout.RUN_LOG):
-            if self.workspace.objects.size(self._at(name)):
-                for piece in self.workspace.objects.read(self._at(name)):
+        for file in self.folder.files():
+            if file.path in (layout.BUILD_LOG, layout.RUN_LOG):
+                for piece in self.folder.read(file.path):
                     view.feed(piece)
                 view.finish()
+
+
+def _submitted_at(run: Run) -> str:
+    return str(run.submission["submitted_at"])
 
 
 def _is_log(path: str) -> bool:
@@ -528,7 +416,3 @@ def _series(values: Sequence[Any]) -> Any:
         return [*values]
     columns = dict.fromkeys(name for row in values for name in row)
     return {name: [row.get(name) for row in values] for name in columns}
-
-
-def _iso(moment: Any) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -39,8 +39,8 @@ class Settings:
 
     workspace: str = _option(
         "",
-        "Where snapshots, run records, logs and outputs are kept: a folder or any object storage URL that fsspec knows. "
-        "Empty: the folder scriptrun under AIRFLOW_HOME.",
+        "Where snapshots, run records, logs and outputs are kept: a folder, or any object storage URL that fsspec "
+        "knows. Empty: the folder scriptrun under AIRFLOW_HOME.",
         "s3://team-bucket/scriptrun",
     )
     workspace_options: str = _option(
@@ -79,7 +79,8 @@ class Settings:
     poll_wait_seconds: float = _option(20.0, "How many seconds a request for news may wait on the target.", "10")
     task_log_cap_bytes: int = _option(
         64 * MEBIBYTE,
-        "How many bytes of a script's log are shown in the task log; beyond them the last lines and where the rest is. 0: no limit.",
+        "How many bytes of a script's log are shown in the task log; beyond them the last lines, and where the rest "
+        "is. 0: no limit.",
         "1048576",
     )
     snapshot_warn_bytes: int = _option(

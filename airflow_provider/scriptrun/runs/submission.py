@@ -7,17 +7,15 @@ the lineage is stored, and only then the run is asked for.
 from __future__ import annotations
 
 import re
-import secrets
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import (
-    ConfigurationError,
     OtherHostError,
     RunCanceledError,
     RunSupersededError,
@@ -35,16 +33,26 @@ from airflow_provider.scriptrun.runs.lineage import (
     Nowhere,
     WorkspaceLineage,
 )
+from airflow_provider.scriptrun.runs.names import check_experiment_name, check_run_id, new_run_id
 from airflow_provider.scriptrun.runs.progress import Progress, readable
 from airflow_provider.scriptrun.runs.reporter import Quiet
+from airflow_provider.scriptrun.runs.request import (
+    DAY_SECONDS,
+    LOCAL,
+    limits_of,
+    start_request,
+    submission_document,
+    variables_of,
+)
 from airflow_provider.scriptrun.runs.run import Run
+from airflow_provider.scriptrun.runs.run_folder import RunFolder
 from airflow_provider.scriptrun.runs.watch import reach
 from airflow_provider.scriptrun.supervisor.protocol.canonical import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider.scriptrun.config import Environment, ScriptRunConfig
+    from airflow_provider.scriptrun.config import ScriptRunConfig
     from airflow_provider.scriptrun.environments.plan import EnvironmentPlan
     from airflow_provider.scriptrun.runs.lineage import LineageStore
     from airflow_provider.scriptrun.runs.reporter import Reporter
@@ -53,16 +61,6 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.runs.workspace import Workspace
     from airflow_provider.scriptrun.snapshot import Bundle, GitFacts, Snapshot
     from airflow_provider.scriptrun.targets.contract import ComputeTarget, Limits, Started, StartRequest, TargetFacts
-
-EXPERIMENT_NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,254}", re.ASCII)
-#: What a target and a file system take as a name.
-RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-#: So much of an experiment's name stands in the run ids that are made here.
-EXPERIMENT_PART_LENGTH = 100
-LOCAL = "local"
-DAY_SECONDS = 86_400.0
-#: Raised by one when a field of config.json changes its meaning.
-SUBMISSION_VERSION = 1
 
 
 def submit(
@@ -109,7 +107,7 @@ def submit(
             return known
     if lineage is None:
         folder = layout.run_folder(experiment, run_id or "")
-        lineage = WorkspaceLineage(workspace.objects, folder) if run_id else Nowhere()
+        lineage = WorkspaceLineage(workspace.objects, folder) if run_id is not None else Nowhere()
     submission = _Submission(
         config=config,
         workspace=workspace,
@@ -123,31 +121,10 @@ def submit(
         reporter=reporter or Quiet(),
         surroundings=surroundings,
         should_stop=should_stop or (lambda: False),
+        given_id=run_id is not None,
     )
     with ThreadPoolExecutor(2, thread_name_prefix="submit") as pool:
         return submission.run(pool)
-
-
-def new_run_id(experiment: str) -> str:
-    """Return a run id as Azure ML makes them: ``<experiment>_<epoch seconds>_<8 hex>``."""
-    return f"{experiment[:EXPERIMENT_PART_LENGTH]}_{int(time.time())}_{secrets.token_hex(4)}"
-
-
-def check_experiment_name(name: str) -> None:
-    """Raise :class:`ConfigurationError` for what is no experiment's name."""
-    if not isinstance(name, str) or not EXPERIMENT_NAME.fullmatch(name):
-        raise ConfigurationError(
-            f"{name!r:.300} is no name of an experiment",
-            advice="Write a letter or digit, then at most 254 letters, digits, _ and -",
-        )
-
-
-def check_run_id(run_id: str) -> None:
-    """Raise :class:`ConfigurationError` for what is no run id."""
-    if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
-        raise ConfigurationError(
-            f"{run_id!r:.300} is no run id", advice="Write a letter or digit, then at most 127 letters, digits, _ and -"
-        )
 
 
 @dataclass
@@ -167,6 +144,7 @@ class _Submission:
     surroundings: Surroundings
     should_stop: Callable[[], bool]
     phases: dict[str, float] = field(default_factory=dict)
+    given_id: bool = False  #: the run id is the caller's
     latest_run_id: str | None = None  #: the lineage's, before this submission
 
     @property
@@ -179,39 +157,44 @@ class _Submission:
         self._warn_of_hosts()
         argv = launch.argv(self.config)
         secret_variables = {
-            name: self.surroundings.secret(reference) for name, reference in self.config.secret_variables.items()
+            name: self.surroundings.secret(str(reference)) for name, reference in self.config.secret_variables.items()
         }
-        source = self.surroundings.base_directory / self._source_directory()
-        name = self._target_name()
-        ours = Lineage.load(self.lineage)
-        self.latest_run_id = ours.run_id if ours else None
-        if ours is not None and ours.connection != name:
-            previous.leave(ours, self.lineage, self.surroundings, self.reporter)
-            ours = None
-        elif ours is not None and previous.has_surely_ended(ours, self.lineage):
-            ours = replace(ours, host_id="")
+        name = self.config.run_config.target or LOCAL
+        extras = {} if name == LOCAL else self.surroundings.connection(name).extra
+        variables = variables_of(self.config, extras)
+        source = self.surroundings.base_directory / (self.config.source_directory or ".")
+        ours = self._lineage_of(name)
         target = open_target(name, self.surroundings, host_id=(ours.host_id or None) if ours else None)
         try:
+            limits = limits_of(self.config, self.settings, target.target_type, extras)
             facts = pool.submit(target.check)
             git = pool.submit(self._git_facts, source)
             plan = self._plan()
             snapshot = self._take(source)
             self._keep(snapshot)
-            self._write_patch(git.result())
             here = self._reach(target, facts.result, ours)
             crash_point(BEFORE_LINEAGE)
-            limits = self._limits(target)
-            ours = replace(
-                ours or Lineage(self._lineage_id(), name, "", self.run_id),
-                run_id=self.run_id,
-                host_id=here.host.id,
-                orphan_after_s=limits.orphan_after_s,
-                watched_at=time.time(),
-            )
-            ours.save(self.lineage)
+            ours = self._store(ours, name, here, limits)
             crash_point(AFTER_LINEAGE)
-            request = self._request(argv, secret_variables, snapshot, plan, ours, limits)
-            document = self._document(target, ours, here, request, snapshot, git.result())
+            request = start_request(
+                run_id=self.run_id,
+                lineage=ours.id,
+                experiment=self.experiment,
+                argv=argv,
+                snapshot=snapshot,
+                plan=plan,
+                variables=variables,
+                secret_variables=secret_variables,
+                inherit=_words(self.settings.inherit_variables),
+                attempt=self._attempt(),
+                limits=limits,
+                tags=self.tags,
+                airflow=self.airflow,
+            )
+            handle = target.handle(self.run_id, ours.id)
+            document = submission_document(self.config, request, handle, here, snapshot, git.result(), self.phases)
+            if patch := git.result().patch:
+                self.workspace.objects.put(self.folder.at(layout.PATCH), patch)
             return self._start(target, request, document, snapshot, ours)
         except BaseException:
             target.close()
@@ -219,9 +202,39 @@ class _Submission:
 
     # Steps
 
+    @cached_property
+    def folder(self) -> RunFolder:
+        return RunFolder(self.workspace, self.experiment, self.run_id)
+
+    def _lineage_of(self, name: str) -> Lineage | None:
+        """Return the stored lineage, if its run is (or was) on this target; see it dead where it is on another one."""
+        ours = Lineage.load(self.lineage)
+        if ours is None:
+            return None
+        self.latest_run_id = ours.run_id
+        if ours.connection != name:
+            previous.leave(ours, self.lineage, self.surroundings, self.reporter)
+            return None
+        return replace(ours, host_id="") if previous.has_surely_ended(ours, self.lineage) else ours
+
+    def _store(self, ours: Lineage | None, name: str, here: TargetFacts, limits: Limits) -> Lineage:
+        ours = replace(
+            ours or Lineage(self._lineage_id(), name, "", self.run_id),
+            run_id=self.run_id,
+            host_id=here.host.id,
+            orphan_after_s=limits.orphan_after_s,
+            watched_at=time.time(),
+        )
+        ours.save(self.lineage)
+        return ours
+
+    def _attempt(self) -> Attempt:
+        delivered = self.lineage.get(DELIVERED)
+        return replace(self.attempt, delivered=delivered is not None and delivered == self.latest_run_id)
+
     def _lineage_id(self) -> str:
         """Return the id of a new lineage: for a run id of the caller's always the same, so that two at once agree."""
-        if not isinstance(self.lineage, WorkspaceLineage):
+        if not self.given_id:
             return uuid.uuid4().hex
         return digest(f"{self.workspace.url}\0{self.experiment}\0{self.run_id}".encode("utf-8", "surrogateescape"))[:32]
 
@@ -242,9 +255,9 @@ class _Submission:
         from airflow_provider.scriptrun.environments.settings import EnvironmentSettings
 
         settings = self.settings
-        indexes = tuple(url for url in re.split(r"[,\s]+", settings.extra_index_urls) if url)
+        indexes = _words(settings.extra_index_urls)
         planned = plan(
-            self._environment(),
+            self.config.run_config.environment,
             base_directory=self.surroundings.base_directory,
             settings=EnvironmentSettings(
                 index_url=settings.index_url or None,
@@ -289,10 +302,6 @@ class _Submission:
             + (f"{kept.blobs} new in the workspace ({readable(kept.bytes)})." if kept.blobs else "nothing new.")
         )
 
-    def _write_patch(self, git: GitFacts) -> None:
-        if git.patch:
-            self.workspace.objects.put(f"{self._folder}/{layout.PATCH}", git.patch)
-
     def _reach(self, target: ComputeTarget, first: Callable[[], TargetFacts], ours: Lineage | None) -> TargetFacts:
         try:
             try:
@@ -309,13 +318,13 @@ class _Submission:
     ) -> Run:
         from airflow_provider.scriptrun.targets.contract import Outcome
 
-        name = f"{self._folder}/{layout.CONFIG}"
-        earlier = self.workspace.objects.get_json(name) if isinstance(self.lineage, WorkspaceLineage) else None
-        self.workspace.objects.put_json(name, document)
+        # Under an id of the caller's, an earlier submission may stand here: it stays, if that is the run that we join.
+        earlier = self.folder.submission if self.given_id and self.folder.is_known() else None
+        self.folder.put_submission(document)
         started = self._ask(target, request)
         if started.outcome is Outcome.MISSING:
             self._send(target, snapshot, document)
-            self.workspace.objects.put_json(name, document)
+            self.folder.put_submission(document)
             started = self._ask(target, request)
         if started.outcome is Outcome.MISSING:
             raise TargetRefusedError(
@@ -323,7 +332,7 @@ class _Submission:
                 advice="Is its disk full, or its root cleaned by something else?",
             )
         if started.outcome is Outcome.SUPERSEDED:
-            self._withdraw()
+            self.folder.withdraw()
             raise RunSupersededError(
                 f"A newer try ({started.try_number}) of this task has taken over with run {started.run_id}",
                 advice="Nothing was touched; look at that try",
@@ -332,8 +341,7 @@ class _Submission:
         if started.outcome is Outcome.CANCELED:
             raise RunCanceledError(f"Run {self.run_id} was cancelled before it started", run_id=self.run_id)
         if earlier is not None and started.joined:
-            self.workspace.objects.put_json(name, earlier)
-            document = earlier
+            self.folder.put_submission(earlier)
         run = self._accepted(target, request, document, started, ours)
         self._collect_previous(started)
         return run
@@ -355,42 +363,29 @@ class _Submission:
     def _accepted(
         self, target: ComputeTarget, request: StartRequest, document: dict[str, Any], started: Started, ours: Lineage
     ) -> Run:
-        submission: dict[str, Any] | None = document
-        if started.run_id != self.run_id:
-            # The lineage has a run: that one is ours to watch, and what we prepared is nobody's.
-            self._withdraw()
-            replace(ours, run_id=started.run_id).save(self.lineage)
-            submission = None
+        run = Run(self.workspace, self.experiment, started.run_id, surroundings=self.surroundings, lineage=self.lineage)
         if started.joined:
-            self.reporter.note(f"Joined run {started.run_id}, which an earlier try had started.")
+            self.reporter.note(f"Joined run {started.run_id}, which was there already.")
         else:
             self.reporter.note(f"Run {started.run_id} was accepted by {target.name}.")
-        run = Run(
-            self.workspace,
-            self.experiment,
-            started.run_id,
-            submission=submission,
-            surroundings=self.surroundings,
-            lineage=self.lineage,
-        )
-        run.attach(target, restart=lambda: target.start(request) if started.run_id == self.run_id else None)
-        if started.run_id != self.run_id and not run.is_known:
-            # Its own submission never reached this workspace (another one is configured now): ours describes it best.
+        if started.run_id == self.run_id:
+            run.attach(target, restart=lambda: target.start(request))
+            return run
+        # The lineage has a run: that one is ours to watch, and what we prepared is nobody's.
+        replace(ours, run_id=started.run_id).save(self.lineage)
+        self.folder.withdraw()
+        if not run.folder.is_known():
+            # Its own submission never reached this workspace (another one was configured then): ours describes it best.
             handle = target.handle(started, ours.id).document()
-            self.workspace.objects.put_json(
-                f"{layout.run_folder(self.experiment, started.run_id)}/{layout.CONFIG}",
-                {**document, "run_id": started.run_id, "handle": handle},
-            )
+            run.folder.put_submission({**document, "run_id": started.run_id, "handle": handle})
+        run.attach(target)
         return run
 
-    def _withdraw(self) -> None:
-        for name in (layout.CONFIG, layout.PATCH):
-            self.workspace.objects.remove(f"{self._folder}/{name}")
-
     def _collect_previous(self, started: Started) -> None:
+        """Bring what earlier runs of this lineage left, while the target keeps it."""
         for run_id in started.previous:
             run = Run(self.workspace, self.experiment, run_id, surroundings=self.surroundings)
-            if not run.is_known or run.record is not None:
+            if not run.folder.is_known() or run.record is not None:
                 continue
             self.reporter.note(f"Collecting what run {run_id} of an earlier try left.")
             try:
@@ -400,131 +395,10 @@ class _Submission:
             finally:
                 run.close()
 
-    # Values
-
-    @property
-    def _folder(self) -> str:
-        return layout.run_folder(self.experiment, self.run_id)
-
     def _progress(self, what: str) -> Progress:
         return Progress(self.reporter, what, is_terminal=self.surroundings.is_terminal)
 
-    def _target_name(self) -> str:
-        return self.config.run_config.target or LOCAL
 
-    def _source_directory(self) -> str:
-        return self.config.source_directory or "."
-
-    def _environment(self) -> Environment | None:
-        return self.config.run_config.environment
-
-    def _limits(self, target: ComputeTarget) -> Limits:
-        from airflow_provider.scriptrun.targets.contract import Limits
-
-        settings = self.settings
-        is_local = target.target_type == LOCAL
-        orphan_after = settings.local_orphan_after_seconds if is_local else settings.orphan_after_seconds
-        max_runs = getattr(target, "max_runs", None) or (settings.local_max_runs if is_local else None)
-        return Limits(
-            max_run_duration_s=self.config.max_run_duration_seconds or None,
-            grace_s=settings.cancel_grace_seconds,
-            orphan_after_s=float(orphan_after) or None,
-            max_runs=max_runs or None,
-            budget_bytes=settings.target_budget_bytes or None,
-            budget_age_s=settings.target_max_age_days * DAY_SECONDS or None,
-        )
-
-    def _request(
-        self,
-        argv: list[str],
-        secret_variables: dict[str, str],
-        snapshot: Snapshot,
-        plan: EnvironmentPlan,
-        ours: Lineage,
-        limits: Limits,
-    ) -> StartRequest:
-        from airflow_provider.scriptrun.targets.contract import StartRequest
-
-        delivered = self.lineage.get(DELIVERED)
-        return StartRequest(
-            run_id=self.run_id,
-            lineage=ours.id,
-            experiment=self.experiment,
-            argv=tuple(argv),
-            snapshot_id=snapshot.id,
-            attempt=replace(self.attempt, delivered=delivered is not None and delivered == self.latest_run_id),
-            environment=plan.document,
-            secret_environment=plan.secrets,
-            variables=self._variables(),
-            secret_variables=secret_variables,
-            inherit=tuple(name for name in re.split(r"[,\s]+", self.settings.inherit_variables) if name),
-            limits=limits,
-            context={
-                "run_id": self.run_id,
-                "experiment": self.experiment,
-                "snapshot": snapshot.id,
-                "tags": self.tags,
-                "airflow": dict(self.airflow),
-            },
-        )
-
-    def _variables(self) -> dict[str, str]:
-        environment = self._environment()
-        of_environment = environment.environment_variables if environment is not None else {}
-        return {**of_environment, **self.config.run_config.environment_variables}
-
-    def _document(
-        self,
-        target: ComputeTarget,
-        ours: Lineage,
-        here: TargetFacts,
-        request: StartRequest,
-        snapshot: Snapshot,
-        git: GitFacts,
-    ) -> dict[str, Any]:
-        """Return what the workspace keeps of this submission: plain JSON without secrets."""
-        environment = self._environment()
-        return {
-            "version": SUBMISSION_VERSION,
-            "run_id": self.run_id,
-            "experiment": self.experiment,
-            "submitted_at": utc_now(),
-            "source_directory": str(snapshot.root),
-            "config": self.config.model_dump(mode="json"),
-            "command": list(request.argv),
-            "tags": self.tags,
-            "airflow": dict(self.airflow),
-            "attempt": dict(request.attempt.__dict__),
-            "limits": dict(request.limits.__dict__),
-            "target": {"name": target.name, "type": target.target_type, "host": here.host.name},
-            "handle": target.handle(self.run_id, ours.id).document(),
-            "snapshot": {
-                "id": snapshot.id,
-                "files": snapshot.files,
-                "bytes": snapshot.bytes,
-                "changed": snapshot.changed,
-                "ignored": snapshot.ignored,
-                "warnings": list(snapshot.warnings),
-                "sent_files": 0,
-                "sent_bytes": 0,
-            },
-            "environment": {
-                "name": environment.name if environment is not None else "default",
-                **dict(request.environment),
-            },
-            "git": {
-                "commit": git.commit,
-                "branch": git.branch,
-                "repository": git.repository,
-                "dirty": git.dirty,
-                "reason": git.reason,
-                "source": git.source,
-                "has_patch": bool(git.patch),
-            },
-            "phases": self.phases,
-        }
-
-
-def utc_now() -> str:
-    """Return the time as ISO 8601 in UTC, with milliseconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _words(text: str) -> tuple[str, ...]:
+    """Return the items of a setting that are separated by commas or spaces."""
+    return tuple(word for word in re.split(r"[,\s]+", text) if word)

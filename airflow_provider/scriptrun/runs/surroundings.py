@@ -1,4 +1,4 @@
-"""What the world around a run provides: settings, connections, secrets, the log masker. Airflow's edge implements it."""
+"""What the world around a run provides: settings, connections, secrets, the log masker. The edge implements it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ConnectionFields:
 
 
 class Surroundings(Protocol):
-    """What a run needs from where it is submitted. Implemented by ``hooks/surroundings.py`` for Airflow and notebooks."""
+    """What a run needs from where it is submitted; ``hooks/surroundings.py`` has it for Airflow and notebooks."""
 
     @property
     def settings(self) -> Settings:
@@ -89,7 +89,10 @@ def current() -> Surroundings:
 
 
 def use(surroundings: Surroundings | None) -> Surroundings | None:
-    """Put other surroundings in use, for a test or a program of one's own; return the previous. ``None``: find them again."""
+    """Put other surroundings in use, for a test or a program of one's own, and return the previous ones.
+
+    ``None``: find Airflow's again when they are asked for.
+    """
     global _in_use
     previous, _in_use = _in_use, surroundings
     return previous

@@ -76,7 +76,7 @@ def reach(
     for pause in pauses():
         try:
             return call()
-        except TargetUnreachableError as error:
+        except TargetUnreachableError as error:  # noqa: PERF203 - a request costs more than a try
             if should_stop() or (deadline is not None and time.monotonic() + pause > deadline):
                 raise
             reporter.warning(f"{error} Trying again in {pause:.0f} s.")
@@ -125,7 +125,8 @@ class Watch:
         self._saved_at = self._reached_at = time.monotonic()
         self._pauses = pauses()
         # Messages are few: a new watcher reads them again, and knows all metrics.
-        self.cursor = replace(self.cursor, seen=-1, offsets={**self.cursor.offsets, Stream.MESSAGES: 0})
+        offsets: dict[Stream, int] = {**self.cursor.offsets, Stream.MESSAGES: 0}
+        self.cursor = replace(self.cursor, seen=-1, offsets=offsets)
         if offset:
             self.reporter.note(f"The log goes on at byte {offset}, where an earlier watcher of this run stopped.")
 
@@ -212,7 +213,7 @@ class Watch:
 
     def _save(self) -> None:
         self._saved_at = time.monotonic()
-        shown = {Stream.RUN_LOG: self._log.shown_offset, Stream.BUILD_LOG: self._build.shown_offset}
+        shown: dict[Stream, int] = {Stream.RUN_LOG: self._log.shown_offset, Stream.BUILD_LOG: self._build.shown_offset}
         self.save(replace(self.cursor, offsets={**self.cursor.offsets, **shown}))
 
     def _finish(self) -> None:
@@ -227,7 +228,9 @@ class Watch:
         """Return what to ask for: once the view is capped, no more of the log before its end."""
         if not self._log.is_capped:
             return cursor
-        rest = {stream: offset for stream, offset in cursor.offsets.items() if stream is not Stream.RUN_LOG}
+        rest: dict[Stream, int] = {
+            stream: offset for stream, offset in cursor.offsets.items() if stream is not Stream.RUN_LOG
+        }
         return replace(cursor, offsets=rest)
 
     def _show_tail(self) -> None:
@@ -276,7 +279,7 @@ class _Poller:
         self._thread.start()
 
     def answers(self) -> Iterator[News | None]:
-        """Yield each answer as it comes, and ``None`` at least every :data:`LOOK_SECONDS`. Raises what asking raised."""
+        """Yield each answer as it comes, and ``None`` every :data:`LOOK_SECONDS`. Raises what asking raised."""
         while True:
             try:
                 answer = self._answers.get(timeout=LOOK_SECONDS)
@@ -293,7 +296,7 @@ class _Poller:
         while True:
             try:
                 self._answers.get_nowait()
-            except Empty:
+            except Empty:  # noqa: PERF203
                 return
 
     def _ask(self) -> None:

@@ -1,0 +1,163 @@
+"""What is asked of a target, and what the workspace keeps of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider.scriptrun.errors import ConfigurationError
+from airflow_provider.scriptrun.targets.contract import Limits, StartRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider.scriptrun.config import ScriptRunConfig
+    from airflow_provider.scriptrun.environments.plan import EnvironmentPlan
+    from airflow_provider.scriptrun.runs.lineage import Attempt
+    from airflow_provider.scriptrun.runs.settings import Settings
+    from airflow_provider.scriptrun.snapshot import GitFacts, Snapshot
+    from airflow_provider.scriptrun.targets.contract import Handle, TargetFacts
+
+DAY_SECONDS = 86_400.0
+#: Raised by one when a field of config.json changes its meaning.
+SUBMISSION_VERSION = 1
+LOCAL = "local"
+DEFAULT_ENVIRONMENT = "default"
+
+
+def limits_of(config: ScriptRunConfig, settings: Settings, target_type: str, connection: Mapping[str, Any]) -> Limits:
+    """Return what bounds a run: the configuration's own limit, the settings, and what the connection's extras say.
+
+    Raises :class:`ConfigurationError` for an extra that is no number.
+    """
+    is_local = target_type == LOCAL
+    orphan_after = settings.local_orphan_after_seconds if is_local else settings.orphan_after_seconds
+    max_runs = connection.get("max_runs") or (settings.local_max_runs if is_local else 0)
+    if isinstance(max_runs, bool) or not isinstance(max_runs, int) or max_runs < 0:
+        raise ConfigurationError(
+            f"The connection's max_runs is {max_runs!r:.100}", advice="Write a whole number; 0 for no limit"
+        )
+    return Limits(
+        max_run_duration_s=config.max_run_duration_seconds or None,
+        grace_s=settings.cancel_grace_seconds,
+        orphan_after_s=float(orphan_after) or None,
+        max_runs=max_runs or None,
+        budget_bytes=settings.target_budget_bytes or None,
+        budget_age_s=settings.target_max_age_days * DAY_SECONDS or None,
+    )
+
+
+def variables_of(config: ScriptRunConfig, connection: Mapping[str, Any]) -> dict[str, str]:
+    """Return the script's variables: the connection's, the environment's, the configuration's; the last wins.
+
+    Raises :class:`ConfigurationError` when the connection's are no mapping of texts.
+    """
+    own = connection.get("environment_variables") or {}
+    if not isinstance(own, dict) or not all(isinstance(value, str) for value in own.values()):
+        raise ConfigurationError(
+            "The connection's environment_variables are not usable", advice='Write a JSON object: {"NAME": "text"}'
+        )
+    environment = config.run_config.environment
+    of_environment = environment.environment_variables if environment is not None else {}
+    return {**own, **of_environment, **config.run_config.environment_variables}
+
+
+def start_request(
+    *,
+    run_id: str,
+    lineage: str,
+    experiment: str,
+    argv: list[str],
+    snapshot: Snapshot,
+    plan: EnvironmentPlan,
+    variables: Mapping[str, str],
+    secret_variables: Mapping[str, str],
+    inherit: tuple[str, ...],
+    attempt: Attempt,
+    limits: Limits,
+    tags: Mapping[str, str],
+    airflow: Mapping[str, Any],
+) -> StartRequest:
+    """Return the request; its ``context`` is what ``Run.get_context().get_details()`` gives to the script."""
+    context = {
+        "run_id": run_id,
+        "experiment": experiment,
+        "snapshot": snapshot.id,
+        "tags": dict(tags),
+        "airflow": dict(airflow),
+    }
+    return StartRequest(
+        run_id=run_id,
+        lineage=lineage,
+        experiment=experiment,
+        argv=tuple(argv),
+        snapshot_id=snapshot.id,
+        attempt=attempt,
+        environment=plan.document,
+        secret_environment=plan.secrets,
+        variables=variables,
+        secret_variables=secret_variables,
+        inherit=inherit,
+        limits=limits,
+        context=context,
+    )
+
+
+def submission_document(
+    config: ScriptRunConfig,
+    request: StartRequest,
+    handle: Handle,
+    here: TargetFacts,
+    snapshot: Snapshot,
+    git: GitFacts,
+    phases: Mapping[str, float],
+) -> dict[str, Any]:
+    """Return ``config.json``: what was submitted, as plain JSON without secrets, and the handle to come back by."""
+    environment = config.run_config.environment
+    return {
+        "version": SUBMISSION_VERSION,
+        "run_id": request.run_id,
+        "experiment": request.experiment,
+        "submitted_at": datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "source_directory": str(snapshot.root),
+        "config": _plain(config),
+        "command": list(request.argv),
+        "tags": request.context["tags"],
+        "airflow": request.context["airflow"],
+        "attempt": asdict(request.attempt),
+        "limits": asdict(request.limits),
+        "target": {"name": handle.connection, "type": handle.target, "host": here.host.name},
+        "handle": handle.document(),
+        "snapshot": {
+            "id": snapshot.id,
+            "files": snapshot.files,
+            "bytes": snapshot.bytes,
+            "changed": snapshot.changed,
+            "ignored": snapshot.ignored,
+            "warnings": list(snapshot.warnings),
+            "sent_files": 0,
+            "sent_bytes": 0,
+        },
+        "environment": {
+            **request.environment,
+            "name": environment.name if environment is not None else DEFAULT_ENVIRONMENT,
+        },
+        "git": {
+            "commit": git.commit,
+            "branch": git.branch,
+            "repository": git.repository,
+            "dirty": git.dirty,
+            "reason": git.reason,
+            "source": git.source,
+            "has_patch": bool(git.patch),
+        },
+        "phases": dict(phases),
+    }
+
+
+def _plain(config: ScriptRunConfig) -> dict[str, Any]:
+    """Return the configuration as plain JSON; of secret variables only the names."""
+    document: dict[str, Any] = config.model_dump(mode="json")
+    document["secret_variables"] = sorted(config.secret_variables)
+    return document
