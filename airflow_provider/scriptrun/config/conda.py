@@ -25,7 +25,9 @@ def pip_package(value: Any, rendered: bool) -> str:  # noqa: ARG001 - the shape 
     """Check a requirement as pip writes it, as far as that goes without a parser; the rest is checked at submit."""
     line = _line(value, "a requirement for pip", _PIP_EXAMPLE)
     if line.startswith("-"):
-        raise Wrong(f"is {shown(line)}, an option", "Write options with set_pip_option, and files with from_pip_requirements.")
+        raise Wrong(
+            f"is {shown(line)}, an option", "Write options with set_pip_option, and files with from_pip_requirements."
+        )
     if _ADDRESS.fullmatch(line):
         return line
     found = _PIP_NAME.fullmatch(line)
@@ -52,10 +54,12 @@ def pip_option(value: Any, rendered: bool) -> str:  # noqa: ARG001
     return line
 
 
-def python_version(value: Any, rendered: bool) -> str:  # noqa: ARG001
+def version_number(value: Any, rendered: bool) -> str:  # noqa: ARG001
     """Check a Python version, at most three numbers."""
     if isinstance(value, float):
-        raise Wrong(f"is the number {value!r}, which would make 3.10 into 3.1", "Write it in quotes, for instance '3.10'.")
+        raise Wrong(
+            f"is the number {value!r}, which would make 3.10 into 3.1", "Write it in quotes, for instance '3.10'."
+        )
     if not isinstance(value, str) or not re.fullmatch(r"\d+(\.\d+){0,2}", value.strip()):
         raise Wrong(f"must be a Python version, not {shown(value)}", "Write for instance '3.11'.")
     return value.strip()
@@ -86,7 +90,7 @@ class CondaDependencies(Element):
     conda_packages: Annotated[list[str], holding(listing(conda_package, example="['numpy=1.26']"))] = Field(
         default_factory=list
     )
-    python_version: Annotated["str | None", holding(optional(python_version))] = None
+    python_version: Annotated["str | None", holding(optional(version_number))] = None
     channels: Annotated[
         list[str], holding(listing(text(example="conda-forge", secret_free=True), example="['conda-forge']"))
     ] = Field(default_factory=list)

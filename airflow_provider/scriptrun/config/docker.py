@@ -126,5 +126,7 @@ class DockerConfiguration(Element):
 
     use_docker: Flag = False
     shared_volumes: Flag = True
-    arguments: Annotated[list[str], holding(listing(argument, example="['--gpus', 'all']"))] = Field(default_factory=list)
+    arguments: Annotated[list[str], holding(listing(argument, example="['--gpus', 'all']"))] = Field(
+        default_factory=list
+    )
     shm_size: Annotated[str, holding(text(example="2g", pattern=_SIZE, meaning="a size"))] = "2g"

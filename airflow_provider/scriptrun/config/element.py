@@ -25,7 +25,11 @@ class Element(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid", validate_assignment=True, defer_build=True, arbitrary_types_allowed=True, protected_namespaces=()
+        extra="forbid",
+        validate_assignment=True,
+        defer_build=True,
+        arbitrary_types_allowed=True,
+        protected_namespaces=(),
     )
 
     #: What a message calls a model that stands alone.
@@ -66,7 +70,8 @@ class Element(BaseModel):
             return data
         if not isinstance(data, Mapping):
             raise Wrong(
-                f"must be a {cls.__name__}, not {shown(data)}", f"Write {cls.__name__}(...) or a dictionary of its fields."
+                f"must be {'an' if cls.__name__[0] in 'AEIOU' else 'a'} {cls.__name__}, not {shown(data)}",
+                f"Write {cls.__name__}(...) or a dictionary of its fields.",
             )
         known = cls._known_names()
         for name in data:

@@ -53,7 +53,11 @@ class Environment(Element):
         "str | None",
         holding(
             optional(
-                text(example="scikit-learn", pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*", meaning="a curated environment's name")
+                text(
+                    example="scikit-learn",
+                    pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*",
+                    meaning="a curated environment's name",
+                )
             )
         ),
     ] = None

@@ -16,7 +16,7 @@ from airflow_provider.scriptrun.config.values import Flag, holding, optional, pa
 from airflow_provider.scriptrun.config.wrong import Wrong, shown
 
 
-def interpreter_path(value: Any, rendered: bool) -> str:
+def interpreter(value: Any, rendered: bool) -> str:
     """Check the path of an interpreter on the target: absolute, below the home directory, or a bare name."""
     found = str(path(example="/usr/bin/python3.11")(value, rendered))
     if "/" in found and not found.startswith(("/", "~/")):
@@ -45,7 +45,7 @@ class PythonSection(Element):
     ABSENT = {"conda_environment_name": "Azure ML calls it base_conda_environment."}
 
     user_managed_dependencies: Flag = False
-    interpreter_path: Annotated["str | None", holding(optional(interpreter_path))] = None
+    interpreter_path: Annotated["str | None", holding(optional(interpreter))] = None
     conda_dependencies: Annotated[CondaDependencies, PART] = Field(default_factory=CondaDependencies)
     requirements_file: Annotated["str | None", holding(optional(path(example="training/requirements.txt")))] = None
     pip_version: Annotated[

@@ -129,7 +129,8 @@ def _number(value: Any, meaning: str, rendered: bool) -> Any:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         is_quoted = isinstance(value, str) and value.strip().isdigit()
         raise Wrong(
-            f"must be {meaning}, not {shown(value)}", "Write it without quotes." if is_quoted else "Write for instance 4."
+            f"must be {meaning}, not {shown(value)}",
+            "Write it without quotes." if is_quoted else "Write for instance 4.",
         )
     return value
 
@@ -255,7 +256,9 @@ def variable_name(name: str) -> None:
         fixed = f"_{fixed}" if not fixed or fixed[0].isdigit() else fixed
         raise Wrong("is no name of an environment variable", f"Letters, digits and _ only: {fixed!r}.")
     if name.startswith(RESERVED_PREFIX):
-        raise Wrong("is a name that the provider keeps for itself", f"Take one that does not begin with {RESERVED_PREFIX}.")
+        raise Wrong(
+            "is a name that the provider keeps for itself", f"Take one that does not begin with {RESERVED_PREFIX}."
+        )
 
 
 def tag_name(name: str) -> None:
