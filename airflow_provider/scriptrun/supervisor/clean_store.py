@@ -49,7 +49,11 @@ class Inventory:
             self._take_folder(os.path.join(self._layout.blobs, folder))
         for path, into in ((self._layout.snapshots, self.snapshots), (self._layout.incoming, self.offered)):
             for name, changed in _manifests(path):
-                blobs = self._blobs(os.path.join(path, name))
+                try:
+                    named = hashes(os.path.join(path, name))
+                except FileNotFoundError:  # completed this moment: unknown, so its blobs are kept when the time comes
+                    continue
+                blobs = {self._index[blob] for blob in named if blob in self._index}
                 into.append(SnapshotFacts(name, changed, blobs, name in in_use))
 
     def _take_folder(self, folder: str) -> None:
@@ -62,9 +66,6 @@ class Inventory:
                     self.names.append(name)
                     self.bytes.append(facts.st_blocks * STAT_BLOCK_BYTES)
                     self.changed.append(facts.st_mtime)
-
-    def _blobs(self, path: str) -> Set[int]:
-        return {self._index[name] for name in hashes(path) if name in self._index}
 
     def forget(self, one: SnapshotFacts) -> None:
         """Note that a manifest has gone."""
@@ -81,12 +82,9 @@ class Inventory:
 
 
 def hashes(path: str) -> Set[bytes]:
-    """Return the names of the blobs that a manifest names; none when it is gone."""
-    try:
-        with open(path, "rb") as file:
-            return set(_HASH.findall(file.read()))
-    except FileNotFoundError:
-        return set()
+    """Return the names of the blobs that a manifest names. Raises ``FileNotFoundError`` when it is gone."""
+    with open(path, "rb") as file:
+        return set(_HASH.findall(file.read()))
 
 
 def _sorted_names(folder: str) -> List[str]:
@@ -144,8 +142,9 @@ def remove_blobs(layout: Layout, inventory: Inventory, blobs: List[int]) -> Tupl
             for folder in (layout.snapshots, layout.incoming):
                 for snapshot_id, _ in _manifests(folder):
                     if snapshot_id not in known:
-                        known.add(snapshot_id)
-                        kept.update(hashes(os.path.join(folder, snapshot_id)))
+                        with contextlib.suppress(FileNotFoundError):
+                            kept.update(hashes(os.path.join(folder, snapshot_id)))
+                            known.add(snapshot_id)
             for blob in blobs[start : start + BATCH]:
                 name = inventory.names[blob]
                 if name not in kept and _unlink(layout, name):
