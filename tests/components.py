@@ -7,7 +7,10 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: An index that does not answer in this time is no help to a test.
 NETWORK_TIMEOUT_S = 30.0

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.targets.contract import (
     ComputeTarget,
@@ -20,6 +19,9 @@ from airflow_provider.scriptrun.targets.contract import (
     Stream,
 )
 from tests.conformance.tree import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 #: No promise of the suite needs longer, on a busy machine; a test that waits so long has failed.
 PATIENCE_S = 60.0

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider.scriptrun.targets.contract import ComputeTarget
 from tests.conformance.client import Client
 from tests.conformance.targets import TARGETS, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider.scriptrun.targets.contract import ComputeTarget
 
 PARAMETERS = [
     pytest.param(name, marks=[pytest.mark.needs(component) for component in entry.needs])

@@ -8,11 +8,14 @@ import shutil
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from airflow_provider.scriptrun.targets.contract import ComputeTarget
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider.scriptrun.targets.contract import ComputeTarget
 
 
 class Place(ABC):

@@ -1,4 +1,4 @@
-"""The supervisor package as one archive: the same bytes, and so the same version, on every machine for the same sources."""
+"""The supervisor package as one archive: for the same sources the same bytes, and so the same version, everywhere."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ if sys.version_info < (3, 8):
     sys.stdout.flush()
     sys.exit(3)
 
+# What an old Python lacks is imported after it was told so.
 import compileall
 import errno
 import io
@@ -19,6 +20,7 @@ import os
 import py_compile
 import shutil
 import struct
+import sys
 import zipfile
 
 PRIVATE = 0o700
@@ -64,9 +66,9 @@ def main() -> None:
         try:
             install(os.path.expanduser(root), version, replace == "replace", data)
         except OSError as error:
-            result["error"] = "%s: %s" % (error.filename or root, error.strerror)
+            result["error"] = f"{error.filename or root}: {error.strerror}"
             result["errno"] = errno.errorcode.get(error.errno or 0)
-    sys.stdout.write("\nscriptrun-install %s\n" % json.dumps(result))
+    sys.stdout.write(f"\nscriptrun-install {json.dumps(result)}\n")
     sys.stdout.flush()
 
 

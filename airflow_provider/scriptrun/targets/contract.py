@@ -13,27 +13,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider.scriptrun.errors import NotSupportedError, UnknownRunError
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason
-from airflow_provider.scriptrun.targets.values import (
+from airflow_provider.scriptrun.targets.handle import Handle
+from airflow_provider.scriptrun.targets.news import Cursor, FetchedFile, News, RemoteFile, Stream, StreamPart
+from airflow_provider.scriptrun.targets.request import (
     Attempt,
-    Cursor,
-    EnvironmentFacts,
-    FetchedFile,
-    Handle,
-    HostFacts,
     Limits,
-    News,
     Outcome,
     Progress,
-    RemoteFile,
-    RunStatus,
     Sent,
     SnapshotSource,
     Started,
     StartRequest,
-    Stream,
-    StreamPart,
-    TargetFacts,
 )
+from airflow_provider.scriptrun.targets.status import EnvironmentFacts, HostFacts, RunStatus, TargetFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -91,12 +83,14 @@ class ComputeTarget(ABC):
 
     :ivar target_type: the kind of target, for instance ``local``.
     :ivar name: the Airflow connection id that names it, or ``local``.
+    :ivar max_runs: how many runs its connection allows at once, for the limits of a request; ``None``: not said there.
     :ivar root: where it keeps everything of ours: a folder, or what its kind has in the place of one.
     """
 
     target_type: str
     name: str
     root: str
+    max_runs: int | None = None
 
     @abstractmethod
     def check(self) -> TargetFacts:
@@ -111,8 +105,8 @@ class ComputeTarget(ABC):
         """Make the run happen, or say what is missing for it.
 
         1. *Optimistic*: it carries ids. When the target has the snapshot, this is the only command needed.
-        2. *Exactly one*: whatever is repeated, raced or killed, a run id runs at most once, and a lineage has at most one
-           run alive. The design's rules decide which run is the answer; see :class:`Started`.
+        2. *Exactly one*: whatever is repeated, raced or killed, a run id runs at most once, and a lineage has at most
+           one run alive. The design's rules decide which run is the answer; see :class:`Started`.
         3. ``ACCEPTED`` means that the run's folder exists and a process that outlives the caller looks after it;
            making the working copy and the environment is the run's own first phase, and its failure the run's end.
         4. ``MISSING``, ``SUPERSEDED`` and ``CANCELED`` touched nothing.
@@ -195,15 +189,16 @@ class ComputeTarget(ABC):
 
     def collected(self, run_id: str) -> None:
         """Say that all that is wanted of a run that is over has been stored: it may be removed before its time."""
-        return
+        del run_id  # a target that keeps no house has nothing to note
 
     def clean(self, *, budget_bytes: int | None = None, budget_age_s: float | None = None) -> Mapping[str, int]:
-        """Remove what is over age or budget and not in use; return what was removed: ``runs``, ``blobs``, ``bytes``, ..."""
+        """Remove what is over age or budget and not in use; return how much: ``runs``, ``blobs``, ``bytes``, ..."""
+        del budget_bytes, budget_age_s
         raise NotSupportedError(f"The target {self.name} ({self.target_type}) keeps its own house")
 
     @abstractmethod
     def handle(self, started: Started | str, lineage: str) -> Handle:
-        """Return the handle of a run, by its ``start``'s answer or its id; no request, once the target has answered any."""
+        """Return the handle of a run, by its ``start``'s answer or its id. Its host is known once it answered."""
 
     @abstractmethod
     def close(self) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import ProtocolError
 from airflow_provider.scriptrun.targets import parse
-from airflow_provider.scriptrun.targets.values import Cursor, FetchedFile, News, StreamPart
+from airflow_provider.scriptrun.targets.news import Cursor, FetchedFile, News, StreamPart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider.scriptrun.errors import OtherHostError, ProtocolError, TargetUnreachableError
+from airflow_provider.scriptrun.errors import ProtocolError, TargetUnreachableError
 from airflow_provider.scriptrun.supervisor.protocol import PROTOCOL_VERSION, manifest
 from airflow_provider.scriptrun.supervisor.protocol.frames import CHUNK_BYTES
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason
@@ -18,38 +17,22 @@ from airflow_provider.scriptrun.targets.contract import (
     ComputeTarget,
 )
 from airflow_provider.scriptrun.targets.exchange import ask_news, end_of_files, fetched_file, next_file
-from airflow_provider.scriptrun.targets.install import PYTHON_OPTIONS, install
-from airflow_provider.scriptrun.targets.session import NoSupervisorError, Session, SessionBrokenError
-from airflow_provider.scriptrun.targets.values import (
-    Cursor,
-    FetchedFile,
-    Handle,
-    News,
-    Progress,
-    RemoteFile,
-    RunStatus,
-    Sent,
-    SnapshotSource,
-    Started,
-    StartRequest,
-    TargetFacts,
-)
+from airflow_provider.scriptrun.targets.handle import Handle
+from airflow_provider.scriptrun.targets.request import Progress, Sent, SnapshotSource, Started, StartRequest
+from airflow_provider.scriptrun.targets.sessions import Sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from airflow_provider.scriptrun.targets.news import Cursor, FetchedFile, News, RemoteFile
+    from airflow_provider.scriptrun.targets.session import Session
+    from airflow_provider.scriptrun.targets.status import RunStatus, TargetFacts
     from airflow_provider.scriptrun.targets.transports.base import Transport
 
-#: Sessions kept for the next request: a poll that waits, and what is asked beside it.
-IDLE_SESSIONS = 2
 #: The target reads every file of a run to say its sha256, about 1 GB/s, and answers after that.
 HASHING_PATIENCE_S = 1800.0
 #: Removing many files takes its time.
 CLEANING_PATIENCE_S = 600.0
-#: Numbers of the protocol that this release speaks.
-PROTOCOLS = frozenset({PROTOCOL_VERSION})
-
-Answer = TypeVar("Answer")
 
 
 class HostTarget(ComputeTarget):
@@ -59,6 +42,8 @@ class HostTarget(ComputeTarget):
     :param root: the folder under which everything is kept there; ``~/`` is the user's home folder.
     :param interpreter: the Python that runs the supervisor.
     :param tools: programs to offer to the environment builder: name -> absolute path on the host.
+    :param variables: for every script that runs there; a request's own win.
+    :param max_runs: how many runs are to execute there at once; ``None``: no limit of the target's own.
     :param host_id: of the host that it must be; ``None``: whichever answers.
     :param version: a supervisor version to prefer where it is still installed: the one that started the run.
     """
@@ -73,27 +58,23 @@ class HostTarget(ComputeTarget):
         root: str,
         interpreter: str = "python3",
         tools: Mapping[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
+        max_runs: int | None = None,
         host_id: str | None = None,
         version: str | None = None,
     ) -> None:
-        self.name, self.root = name, root
-        self._transport, self._interpreter, self._tools = transport, interpreter, dict(tools or {})
-        self._expected_host = host_id or None
-        self._version = version
-        self._facts: TargetFacts | None = None
+        self.name, self.root, self.max_runs = name, root, max_runs
+        self._transport, self._tools, self._variables = transport, dict(tools or {}), dict(variables or {})
         self._host_id = host_id or ""
-        self._lock = threading.Lock()
-        self._idle: list[Session] = []
-        self._busy: set[Session] = set()
-        self._closed = False
+        self._sessions = Sessions(transport, name, root, interpreter, host_id or None, version)
 
     # The verbs
 
     def check(self) -> TargetFacts:
         """See :meth:`ComputeTarget.check`."""
-        self._facts = self._request(self._hello)
-        self._host_id = self._facts.host.id
-        return self._facts
+        facts = self._sessions.request(self._sessions.hello)
+        self._host_id = facts.host.id
+        return facts
 
     def start(self, request: StartRequest) -> Started:
         """See :meth:`ComputeTarget.start`."""
@@ -103,14 +84,14 @@ class HostTarget(ComputeTarget):
         def ask(session: Session) -> Started:
             return parse.started(session.ask(document, wait_s=wait_s), request.run_id)
 
-        answer = self._request(ask)
+        answer = self._sessions.request(ask)
         if answer.status is not None and answer.status.host is not None:
             self._host_id = answer.status.host.id
         return answer
 
     def send(self, snapshot: SnapshotSource, *, progress: Progress | None = None) -> Sent:
         """See :meth:`ComputeTarget.send`."""
-        return self._request(lambda session: self._send(session, snapshot, progress))
+        return self._sessions.request(lambda session: self._send(session, snapshot, progress))
 
     def poll(
         self,
@@ -132,7 +113,7 @@ class HostTarget(ComputeTarget):
             "wait_s": wait_s,
             "max_bytes": max_bytes,
         }
-        return self._request(lambda session: ask_news(session, request, asked, wait_s, max_bytes))
+        return self._sessions.request(lambda session: ask_news(session, request, asked, wait_s, max_bytes))
 
     def cancel(
         self,
@@ -148,7 +129,7 @@ class HostTarget(ComputeTarget):
         def ask(session: Session) -> RunStatus:
             return parse.run_status(session.ask(request, wait_s=wait_s).get("status"), run_id)
 
-        return self._request(ask)
+        return self._sessions.request(ask)
 
     def files(self, run_id: str, *, hashed: bool = True) -> list[RemoteFile]:
         """See :meth:`ComputeTarget.files`."""
@@ -166,7 +147,7 @@ class HostTarget(ComputeTarget):
             session.done()
             return found
 
-        return self._request(ask)
+        return self._sessions.request(ask)
 
     def fetch(self, run_id: str, paths: Iterable[str | tuple[str, int]]) -> Iterator[FetchedFile]:
         """See :meth:`ComputeTarget.fetch`."""
@@ -180,7 +161,7 @@ class HostTarget(ComputeTarget):
             session.put(request)
             return next_file(session)
 
-        session, head = self._open_request(begin)
+        session, head = self._sessions.begin(begin)
         try:
             for path, offset in wanted:
                 file = fetched_file(session, head, path, offset)
@@ -190,11 +171,13 @@ class HostTarget(ComputeTarget):
                 head = next_file(session)
             end_of_files(session, head)
         finally:
-            self._release(session)
+            self._sessions.release(session)
 
     def collected(self, run_id: str) -> None:
         """See :meth:`ComputeTarget.collected`."""
-        self._request(lambda session: session.ask({"op": "fetch", "run": run_id, "paths": [], "collected": True}))
+        self._sessions.request(
+            lambda session: session.ask({"op": "fetch", "run": run_id, "paths": [], "collected": True})
+        )
 
     def status(self, run_ids: Iterable[str]) -> dict[str, RunStatus]:
         """See :meth:`ComputeTarget.status`."""
@@ -204,12 +187,12 @@ class HostTarget(ComputeTarget):
             runs = parse.Fields(session.ask({"op": "status", "runs": wanted}), "the status of runs").inner("runs")
             return {run: parse.run_status(runs.document[run], run) for run in wanted if runs.has(run)}
 
-        return self._request(ask) if wanted else {}
+        return self._sessions.request(ask) if wanted else {}
 
     def clean(self, *, budget_bytes: int | None = None, budget_age_s: float | None = None) -> Mapping[str, int]:
         """See :meth:`ComputeTarget.clean`."""
         request = {"op": "clean", "budget_bytes": budget_bytes, "budget_age_s": budget_age_s}
-        return self._request(lambda session: parse.counts(session.ask(request, wait_s=CLEANING_PATIENCE_S)))
+        return self._sessions.request(lambda session: parse.counts(session.ask(request, wait_s=CLEANING_PATIENCE_S)))
 
     def handle(self, started: Started | str, lineage: str) -> Handle:
         """See :meth:`ComputeTarget.handle`."""
@@ -233,101 +216,7 @@ class HostTarget(ComputeTarget):
 
     def close(self) -> None:
         """See :meth:`ComputeTarget.close`."""
-        with self._lock:
-            self._closed = True
-            idle, busy = list(self._idle), list(self._busy)
-            self._idle = []
-        for session in busy:
-            session.terminate()
-        for session in idle:
-            session.close()
-        self._transport.close()
-
-    # Sessions
-
-    def _request(self, work: Callable[[Session], Answer]) -> Answer:
-        session, answer = self._open_request(work)
-        self._release(session)
-        return answer
-
-    def _open_request(self, work: Callable[[Session], Answer]) -> tuple[Session, Answer]:
-        """Do ``work`` in a session and return both; install the supervisor, or try once more, where that may help."""
-        remedies = iter(("keep", "replace"))
-        repeated = False
-        while True:
-            session = self._acquire()
-            try:
-                self._verify_host(session)
-                return session, work(session)
-            except NoSupervisorError as error:
-                self._release(session, broken=True)
-                self._remedy(next(remedies, None), error)
-            except SessionBrokenError:
-                self._release(session, broken=True)
-                if repeated or self._closed:
-                    raise
-                repeated = True
-            except BaseException:
-                self._release(session)
-                raise
-
-    def _remedy(self, remedy: str | None, error: NoSupervisorError) -> None:
-        """Do what may help when no supervisor answered: install it, then install it anew. Raises ``error`` after that."""
-        if remedy is None or self._closed:
-            raise error
-        if self._version is not None and self._version != supervisor_archive().version:
-            self._version = None  # it is not there any more: ours reads what it wrote
-            if remedy == "keep":
-                return
-        install(self._transport, self._interpreter, self.root, supervisor_archive(), replace=remedy == "replace")
-
-    def _acquire(self) -> Session:
-        with self._lock:
-            if self._closed:
-                raise TargetUnreachableError(f"The target {self.name} was closed")
-            while self._idle:
-                session = self._idle.pop()
-                if session.is_ours:
-                    self._busy.add(session)
-                    return session
-        version = self._version or supervisor_archive().version
-        root = self.root[2:] or "." if self.root.startswith("~/") else self.root
-        command = [self._interpreter, *PYTHON_OPTIONS, f"{root}/supervisor/{version}", "serve", "--root", self.root]
-        session = Session(self._transport.open(command), self._transport.name)
-        with self._lock:
-            self._busy.add(session)
-        return session
-
-    def _release(self, session: Session, *, broken: bool = False) -> None:
-        with self._lock:
-            self._busy.discard(session)
-            keep = session.is_reusable and not (broken or self._closed) and len(self._idle) < IDLE_SESSIONS
-            if keep:
-                self._idle.append(session)
-        if not keep:
-            session.close()
-
-    def _verify_host(self, session: Session) -> None:
-        """A new session to a host that must be a certain one asks first, so that nothing happens on another."""
-        if self._expected_host is None or session.answered:
-            return
-        facts = self._hello(session)
-        if facts.host.id != self._expected_host:
-            session.broken = True  # the next request must not find it in use
-            raise OtherHostError(
-                f"The connection {self.name} leads to another host than before: {facts.host.name or facts.host.id}",
-                why=f"its machine id is {facts.host.id}, and the run is on {self._expected_host}",
-                advice="Was the connection edited, or the machine replaced? Clear the task to start there anew.",
-            )
-
-    def _hello(self, session: Session) -> TargetFacts:
-        facts = parse.target_facts(session.ask({"op": "hello"}))
-        if facts.protocol not in PROTOCOLS:
-            raise ProtocolError(
-                f"The supervisor {facts.supervisor} on {self._transport.name} speaks protocol {facts.protocol}",
-                why=f"this release speaks {', '.join(map(str, sorted(PROTOCOLS)))}",
-            )
-        return facts
+        self._sessions.close()
 
     # Requests with more than one frame
 
@@ -342,7 +231,7 @@ class HostTarget(ComputeTarget):
             "secret_environment": dict(request.secret_environment),
             "launch": {
                 "argv": list(request.argv),
-                "variables": dict(request.variables),
+                "variables": {**self._variables, **request.variables},
                 "secret_variables": dict(request.secret_variables),
                 "inherit": list(request.inherit),
             },
@@ -365,13 +254,19 @@ class HostTarget(ComputeTarget):
         if unknown := set(missing) - set(sizes):
             raise ProtocolError(f"{self._transport.name} asks for {len(unknown)} blobs that the snapshot does not have")
         total, sent = sum(sizes[sha256] for sha256 in missing), 0
+
+        def counted(chunks: Iterable[bytes]) -> Iterator[bytes]:
+            nonlocal sent
+            for chunk in chunks:
+                yield chunk
+                sent += len(chunk)
+                if progress is not None:
+                    progress(sent, total)
+
         session.put({"op": "send", "snapshot": snapshot.id})
         for sha256 in missing:
             session.put({"blob": sha256, "size": sizes[sha256]})
-            session.put_data(snapshot.open_blob(sha256))
-            sent += sizes[sha256]
-            if progress is not None:
-                progress(sent, total)
+            session.put_data(counted(snapshot.open_blob(sha256)))
         session.put({"done": True})
         answer = parse.Fields(session.answer(), "what it received")
         session.done()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 from pathlib import Path
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.targets.archive import Archive
     from airflow_provider.scriptrun.targets.transports.base import Process, Transport
 
-#: Isolated, without site-packages and PYTHON* variables: nothing on the target can get in our way, and it starts faster.
+#: Isolated, without site-packages and PYTHON* variables: nothing on the target can get in our way; and it is faster.
 PYTHON_OPTIONS = ("-I", "-S", "-E")
 MINIMUM_PYTHON = "3.8"
 #: The line that the bootstrap answers with, and how much may stand around it.
@@ -27,7 +28,7 @@ _QUOTED_CHARACTERS = 2000
 
 
 def install(transport: Transport, interpreter: str, root: str, archive: Archive, *, replace: bool = False) -> None:
-    """Put the supervisor into ``<root>/supervisor/<version>`` on the host, unless it is there. Safe to race with others.
+    """Put the supervisor into ``<root>/supervisor/<version>`` on the host, unless it is there. Safe to race.
 
     :param replace: even if it is there: it does not start, so something is wrong with its files.
     :raises TargetRefusedError: there is no Python, too old a one, no space, or a root that cannot be written.
@@ -37,10 +38,8 @@ def install(transport: Transport, interpreter: str, root: str, archive: Archive,
     arguments = (root, archive.version, "replace" if replace else "keep")
     process = transport.open([interpreter, *PYTHON_OPTIONS, "-c", text, *arguments])
     try:
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it ended early; what it printed says why
             process.write(struct.pack(">Q", len(archive.data)) + archive.data, PATIENCE_S)
-        except BrokenPipeError:
-            pass  # it ended early; what it printed says why
         output = _read_to_end(process)
         if _ANSWER not in output:
             code = process.wait(PATIENCE_S)

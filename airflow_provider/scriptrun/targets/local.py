@@ -12,7 +12,7 @@ from airflow_provider.scriptrun.targets.host import HostTarget
 from airflow_provider.scriptrun.targets.transports.local import LocalTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 DEFAULT_ROOT = "~/.scriptrun"
 
@@ -24,6 +24,8 @@ class LocalTarget(HostTarget):
     :param interpreter: the Python that runs the supervisor, and that scripts get by default; ``None``: the one that
         runs us, with what is installed in it.
     :param inherit: names and patterns of our variables that scripts may ask for.
+    :param variables: for every script; a request's own win.
+    :param max_runs: see :class:`HostTarget`.
     """
 
     target_type = "local"
@@ -35,6 +37,8 @@ class LocalTarget(HostTarget):
         *,
         name: str = "local",
         inherit: Iterable[str] = (),
+        variables: Mapping[str, str] | None = None,
+        max_runs: int | None = None,
         host_id: str | None = None,
         version: str | None = None,
     ) -> None:
@@ -44,6 +48,8 @@ class LocalTarget(HostTarget):
             root=_absolute(root),
             interpreter=_absolute(interpreter) if interpreter else sys.executable,
             tools=own_tools(),
+            variables=variables,
+            max_runs=max_runs,
             host_id=host_id,
             version=version,
         )
@@ -59,7 +65,7 @@ def _absolute(path: str | Path) -> str:
 
 @cache
 def own_tools() -> dict[str, str]:
-    """Return the programs that come with this package's requirements: ``uv``, where the package of that name has one."""
+    """Return the programs that this package's requirements bring: ``uv``."""
     try:
         from uv import find_uv_bin
     except ImportError:

@@ -15,17 +15,9 @@ from airflow_provider.scriptrun.errors import (
     UnknownRunError,
 )
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
-from airflow_provider.scriptrun.targets.values import (
-    Attempt,
-    EnvironmentFacts,
-    HostFacts,
-    Outcome,
-    RemoteFile,
-    RunStatus,
-    Started,
-    Stream,
-    TargetFacts,
-)
+from airflow_provider.scriptrun.targets.news import RemoteFile, Stream
+from airflow_provider.scriptrun.targets.request import Attempt, Outcome, Started
+from airflow_provider.scriptrun.targets.status import EnvironmentFacts, HostFacts, RunStatus, TargetFacts
 
 #: Ids, versions, names of hosts and users.
 MAX_NAME_CHARACTERS = 1024

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.errors import ConfigurationError, NotSupportedError, OtherHostError
+from airflow_provider.scriptrun.targets.sessions import is_spoken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider.scriptrun.targets.contract import ComputeTarget
+    from airflow_provider.scriptrun.targets.handle import Handle
     from airflow_provider.scriptrun.targets.surroundings import ConnectionLike, TargetSurroundings
-    from airflow_provider.scriptrun.targets.values import Handle
 
     #: Makes the target that a connection describes: (connection, surroundings, host id or None, version or None).
     Opener = Callable[[ConnectionLike, TargetSurroundings, str | None, str | None], ComputeTarget]
@@ -45,7 +49,8 @@ def open_handle(handle: Handle, surroundings: TargetSurroundings) -> ComputeTarg
 
     Raises what :func:`open_target` raises, and :class:`OtherHostError` when the connection now names another root.
     """
-    target = open_target(handle.connection, surroundings, host_id=handle.host_id or None, version=handle.supervisor)
+    version = handle.supervisor if is_spoken(handle.protocol) else None
+    target = open_target(handle.connection, surroundings, host_id=handle.host_id or None, version=version)
     if target.root != handle.root:
         target.close()
         raise OtherHostError(
@@ -95,12 +100,14 @@ def _open_local(
 ) -> ComputeTarget:
     from airflow_provider.scriptrun.targets.local import LocalTarget
 
-    settings, extra = surroundings.settings, connection.extra
+    settings = surroundings.settings
     return LocalTarget(
         _text(connection, "root") or settings.local_root,
         _text(connection, "interpreter") or settings.local_interpreter or None,
         name=connection.id,
-        inherit=_names(str(extra.get("inherit_variables") or settings.inherit_variables)),
+        inherit=_names(settings.inherit_variables),
+        variables=_variables(connection),
+        max_runs=_max_runs(connection),
         host_id=host_id,
         version=version,
     )
@@ -114,7 +121,33 @@ def _text(connection: ConnectionLike, field: str) -> str | None:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    return tuple(re.split(r"[,\s]+", text.strip(", \t\n"))) if text.strip(", \t\n") else ()
+
+
+def _max_runs(connection: ConnectionLike) -> int | None:
+    value = connection.extra.get("max_runs")
+    if isinstance(value, str) and value.strip().isdigit():  # a form may send it as a text
+        value = int(value)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise ConfigurationError(
+            f"The connection {connection.id}: max_runs must be a number from 0, not {value!r:.100}"
+        )
+    return value or None
+
+
+def _variables(connection: ConnectionLike) -> dict[str, str]:
+    value = connection.extra.get("environment_variables") or {}
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, Mapping) or not all(isinstance(part, str) for item in value.items() for part in item):
+        raise ConfigurationError(
+            f"The connection {connection.id}: environment_variables must be a JSON object of texts",
+            advice='Write for instance {"OMP_NUM_THREADS": "4"}',
+        )
+    return dict(value)
 
 
 #: Type of connection -> how its target is made.

@@ -12,39 +12,60 @@ class ConnectionLike(Protocol):
     """An Airflow connection as plain values."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Its id."""
+
     @property
-    def type(self) -> str: ...
+    def type(self) -> str:
+        """Its type, which says what it is of."""
+
     @property
-    def host(self) -> str | None: ...
+    def host(self) -> str | None:
+        """A host name."""
+
     @property
-    def port(self) -> int | None: ...
+    def port(self) -> int | None:
+        """A port."""
+
     @property
-    def login(self) -> str | None: ...
+    def login(self) -> str | None:
+        """A user."""
+
     @property
-    def password(self) -> str | None: ...
+    def password(self) -> str | None:
+        """A secret."""
+
     @property
-    def schema(self) -> str | None: ...
+    def schema(self) -> str | None:
+        """Whatever the type makes of it."""
+
     @property
-    def extra(self) -> Mapping[str, Any]: ...
+    def extra(self) -> Mapping[str, Any]:
+        """The rest of its fields."""
 
 
 class TargetSettings(Protocol):
     """The ``[scriptrun]`` options that concern targets."""
 
     @property
-    def local_root(self) -> str: ...
+    def local_root(self) -> str:
+        """See ``runs/settings.py``."""
+
     @property
-    def local_interpreter(self) -> str: ...
+    def local_interpreter(self) -> str:
+        """See ``runs/settings.py``."""
+
     @property
-    def inherit_variables(self) -> str: ...
+    def inherit_variables(self) -> str:
+        """See ``runs/settings.py``."""
 
 
 class TargetSurroundings(Protocol):
     """Settings, connections, and the log masker."""
 
     @property
-    def settings(self) -> TargetSettings: ...
+    def settings(self) -> TargetSettings:
+        """The options."""
 
     def connection(self, connection_id: str, /) -> ConnectionLike:
         """Return a connection; raises :class:`ConfigurationError` that names the variable to set when there is none."""

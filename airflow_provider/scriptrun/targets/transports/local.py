@@ -110,22 +110,15 @@ class LocalProcess:
 
     def read(self, size: int, timeout_s: float) -> bytes:
         """See :class:`~.base.Process`."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                return os.read(self._output, size)
-            except BlockingIOError:
-                self._wait_for(self._output, select.POLLIN, deadline)
+        self._wait_for(self._output, select.POLLIN, time.monotonic() + timeout_s)
+        return os.read(self._output, size)
 
     def write(self, data: bytes, timeout_s: float) -> None:
         """See :class:`~.base.Process`."""
         view = memoryview(data)
         while view:
-            deadline = time.monotonic() + timeout_s
-            try:
-                view = view[os.write(self._input, view) :]
-            except BlockingIOError:
-                self._wait_for(self._input, select.POLLOUT, deadline)
+            self._wait_for(self._input, select.POLLOUT, time.monotonic() + timeout_s)
+            view = view[os.write(self._input, view) :]
 
     def diagnosis(self) -> bytes:
         """See :class:`~.base.Process`."""
