@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from airflow_provider.scriptrun.environments import recipe as recipes
 from airflow_provider.scriptrun.environments.credentials import Vault
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider.scriptrun.config.environment import Environment
-
     from airflow_provider.scriptrun.environments.requirements_file import Requirements
     from airflow_provider.scriptrun.environments.settings import EnvironmentSettings
 
@@ -35,6 +35,13 @@ class EnvironmentPlan:
 
     document: dict[str, Any]
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def confidential(self) -> tuple[str, ...]:
+        """Every text that no log may show: the secrets, and the passwords within them, quoted and not."""
+        spellings = {text for value in self.secrets.values() for text in (value, unquote(value))}
+        passwords = {text.partition(":")[2] for text in spellings if ":" in text}
+        return tuple(sorted(text for text in spellings | passwords if text))
 
 
 def plan(

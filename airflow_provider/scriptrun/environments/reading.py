@@ -2,80 +2,104 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from airflow_provider.scriptrun.config.names import EnvironmentKind
 from airflow_provider.scriptrun.environments import conda_specification, curated, requirements_file
 from airflow_provider.scriptrun.environments.recipe import Recipe
 from airflow_provider.scriptrun.environments.requirements_file import Requirements
-from airflow_provider.scriptrun.errors import ConfigurationError
+from airflow_provider.scriptrun.errors import ConfigurationError, NotSupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from airflow_provider.scriptrun.config.environment import Environment
-
+    from airflow_provider.scriptrun.config.python import PythonSection
     from airflow_provider.scriptrun.environments.credentials import Vault
 
 
+#: What is made of an image needs a target that runs containers.
+_CONTAINERS = "Environments made from Docker images are not there yet."
+
+
 def read_recipe(environment: Environment | None, base_directory: Path, vault: Vault) -> Recipe:
-    """Return the recipe of ``environment``, its files read relative to ``base_directory``."""
-    raise NotImplementedError
+    """Return the recipe of ``environment``, its files read relative to ``base_directory``.
+
+    Raises ``ConfigurationError`` naming the file and line, ``NotSupportedError`` for an image.
+    """
+    if environment is None:
+        return Recipe("default")
+    kind = environment.kind
+    if kind.is_docker:
+        raise NotSupportedError(
+            f"The environment {environment.name!r} is made from an image. {_CONTAINERS}",
+            advice="Name its packages: Environment.from_pip_requirements or from_conda_specification.",
+        )
+    if kind is EnvironmentKind.CURATED:
+        recipe = from_curated(environment.curated or "", vault)
+    elif kind in (EnvironmentKind.PIP, EnvironmentKind.CONDA):
+        recipe = from_packages(environment.python, base_directory, vault)
+    else:
+        recipe = _found(kind, environment.python)
+    recipe.name = environment.name
+    return recipe
 
 
-def from_requirements_file(path: Path, vault: Vault) -> Recipe:
-    """Return the recipe of a requirements file. Raises ``ConfigurationError`` naming file and line."""
-    requirements = Requirements()
-    requirements_file.read(path, requirements, vault)
-    return Recipe("pip", requirements=requirements)
+def _found(kind: EnvironmentKind, python: PythonSection) -> Recipe:
+    if kind is EnvironmentKind.USER_MANAGED:
+        return Recipe("user_managed", interpreter=python.interpreter_path)
+    if kind is EnvironmentKind.EXISTING_CONDA:
+        return Recipe("existing_conda", conda={"environment": python.base_conda_environment})
+    return Recipe("default")
 
 
-def from_curated(name: str, vault: Vault, origin: Path) -> Recipe:
+def from_curated(name: str, vault: Vault) -> Recipe:
     """Return the recipe of an environment that comes with the provider."""
     requirements = Requirements()
-    requirements_file.add(curated.get(name), origin, requirements, vault)
+    requirements_file.add(curated.get(name), Path(f"curated environment {name}"), requirements, vault)
     return Recipe("pip", requirements=requirements)
 
 
-def from_conda_specification(path: Path, vault: Vault) -> Recipe:
-    """Return the recipe of a conda specification file: of kind ``pip`` if it needs no conda."""
-    return _from_conda(conda_specification.read(path), path, vault)
-
-
-def from_conda_content(content: Any, origin: Path, vault: Vault) -> Recipe:
-    """Return the recipe of a conda specification's content; files that its pip section names lie beside ``origin``."""
-    return _from_conda(conda_specification.parse(content, str(origin)), origin, vault)
-
-
-def _from_conda(specification: conda_specification.CondaSpecification, origin: Path, vault: Vault) -> Recipe:
+def from_packages(python: PythonSection, base_directory: Path, vault: Vault) -> Recipe:
+    """Return the recipe of packages named in files, in a configuration, or both: ``pip`` if it needs no conda."""
+    if python.conda_dependencies_file:
+        origin = _path(base_directory, python.conda_dependencies_file)
+        specification = conda_specification.read(origin)
+    else:
+        origin = base_directory / "environment.python.conda_dependencies"
+        specification = conda_specification.parse(python.conda_dependencies.as_specification(), origin.name)
     requirements = Requirements()
-    lines: Sequence[str] = specification.pip
-    requirements_file.add(list(lines), origin, requirements, vault)
+    requirements_file.add(specification.pip, origin, requirements, vault)
+    if python.requirements_file:
+        requirements_file.read(_path(base_directory, python.requirements_file), requirements, vault)
+    pip_version = f"=={python.pip_version}" if python.pip_version else specification.pip_version
     recipe = Recipe("pip", requirements=requirements, python=specification.python, variables=specification.variables)
     if specification.needs_conda:
         _check_for_conda(requirements, vault, origin)
         recipe.kind, recipe.python = "conda", None
         recipe.conda = {"channels": specification.channels, "packages": specification.packages}
-    elif specification.pip_version:
-        requirements.lines.append(f"pip{specification.pip_version}")
+    elif pip_version:
+        requirements.lines.append(f"pip{pip_version}")
     return recipe
+
+
+def _path(base_directory: Path, written: str) -> Path:
+    return base_directory / Path(written).expanduser()
 
 
 def _check_for_conda(requirements: Requirements, vault: Vault, origin: Path) -> None:
     """Refuse what conda's own call of pip could not be given: it takes lines, and no more."""
+    indexes = {requirements.index_url, *requirements.extra_index_urls, *requirements.find_links}
     unheard = {
         "constraints (-c)": requirements.constraints,
         "--pre": requirements.pre,
         "--no-binary": requirements.no_binary,
         "--only-binary": requirements.only_binary,
-        "--require-hashes": requirements.require_hashes,
-        "credentials in the address of a package": vault.urls.keys()
-        - {requirements.index_url}
-        - {*requirements.extra_index_urls},
+        "--hash": requirements.require_hashes,
+        "credentials in the address of a package": vault.urls.keys() - indexes,
     }
     named = [name for name, value in unheard.items() if value]
     if named:
         raise ConfigurationError(
-            f"{origin}: the pip section of a specification that needs conda cannot hold {named[0]}.",
-            advice="conda passes plain requirement lines to pip. Use a specification of only python and pip.",
+            f"{origin}: requirements for pip beside packages of conda cannot hold {named[0]}.",
+            advice="conda passes plain requirement lines to pip. Leave it out, or name no packages of conda.",
         )

@@ -32,6 +32,8 @@ _PIP_KEPT = re.compile(
 _PIP_INDEX = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_CONFIG_FILE")
 #: A build sees the machine's environment without these: Airflow's secrets, and what would steer Python or uv elsewhere.
 _DROPPED = ("AIRFLOW_", "_AIRFLOW_", "AIRFLOW__", "PYTHON", "UV_", "PIP_", "VIRTUAL_ENV", "CONDA_", "SCRIPTRUN_")
+#: By which the processes of a run are found when its supervisor is dead.
+_RUN = ("SCRIPTRUN_RUN_ID",)
 
 
 def names_index(plan: Mapping[str, Any]) -> bool:
@@ -43,6 +45,7 @@ def names_index(plan: Mapping[str, Any]) -> bool:
 def machine_environment(inherited: Mapping[str, str]) -> Dict[str, str]:
     """Return the variables of this machine that every build tool sees."""
     kept = {name: value for name, value in inherited.items() if not name.startswith(_DROPPED)}
+    kept.update({name: inherited[name] for name in _RUN if name in inherited})
     kept.update({"NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"})
     return kept
 

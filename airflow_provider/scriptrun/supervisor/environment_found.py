@@ -1,6 +1,7 @@
 """Environments that are there already: the target's own interpreter, a named one, a conda environment. Only checked."""
 
 import os
+import sys
 from typing import Any, Dict
 
 from .environment_errors import EnvironmentFailed
@@ -17,7 +18,8 @@ def prepare_found(layout: Layout, plan: Dict[str, Any], tools: Dict[str, str]) -
     """Return the interpreter that the plan names (none: the target's own), checked: it exists, it runs, its version."""
     if plan["kind"] == "existing_conda":
         return _existing_conda(layout, plan, tools)
-    interpreter = probe(layout, locate(plan.get("interpreter") or "python"))
+    named = plan.get("interpreter")
+    interpreter = probe(layout, locate(named) if named else sys.executable)
     check_version(interpreter, plan.get("python"))
     return _as_found(layout, plan, interpreter, {})
 

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
@@ -143,6 +142,8 @@ def _signature(executable: str) -> Optional[List[Any]]:
 
 
 def _ask(executable: str) -> Interpreter:
+    import subprocess  # a dozen milliseconds, and a reuse starts no process
+
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "AIRFLOW"))}
     try:
         answer = subprocess.run(
@@ -229,6 +230,8 @@ def _candidates(wish: str, uv: Optional[str]) -> List[str]:
     others = [path for path in found if path not in likely]
     known = []
     if uv:
+        import subprocess
+
         answer = subprocess.run(
             [uv, "python", "find", "--no-project", "--no-config", wish],
             stdin=subprocess.DEVNULL,
@@ -250,11 +253,8 @@ def _may_satisfy(path: str, wish: str) -> bool:
 def locate(name: str) -> str:
     """Return the absolute path of an interpreter named by a path or by a name on PATH; checked to be a program.
 
-    ``python`` (Azure ML's default) is the target's own: the one that the connection or the settings name.
-    Raises ``EnvironmentFailed``.
+    ``python`` (Azure ML's default) is the target's own where PATH has none, as on Debian. Raises ``EnvironmentFailed``.
     """
-    if name == "python":
-        return sys.executable
     path = os.path.expanduser(name)
     if os.sep in path:
         if not os.path.isabs(path):
@@ -273,6 +273,8 @@ def locate(name: str) -> str:
             raise EnvironmentFailed("The interpreter %s may not be executed." % path, "Give it execute permission.")
         return path
     found = program(name)
+    if found is None and name == "python":
+        return sys.executable
     if found is None:
         raise EnvironmentFailed(
             "There is no interpreter named %s on the target's PATH (%s)." % (name, os.environ.get("PATH", "")),

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from typing import Dict, List, NamedTuple, Optional
 
 from .environment_flock import try_exclusive, try_shared
@@ -71,7 +70,13 @@ def remove(layout: Layout, folder: str) -> None:
         os.rename(folder, trash)
     except FileNotFoundError:
         return
-    shutil.rmtree(trash)
+    _remove_tree(trash)
+
+
+def _remove_tree(folder: str, ignore_errors: bool = False) -> None:
+    import shutil  # milliseconds, and a reuse removes nothing
+
+    shutil.rmtree(folder, ignore_errors=ignore_errors)
 
 
 def drafts(layout: Layout, key: Optional[str] = None) -> List[str]:
@@ -87,7 +92,7 @@ def drafts(layout: Layout, key: Optional[str] = None) -> List[str]:
 def sweep(layout: Layout, key: str) -> None:
     """Remove the drafts of ``key``, whose flock the caller holds: whoever made them is dead."""
     for draft in drafts(layout, key):
-        shutil.rmtree(draft, ignore_errors=True)
+        _remove_tree(draft, ignore_errors=True)
 
 
 def sweep_all(layout: Layout) -> None:
@@ -99,7 +104,7 @@ def sweep_all(layout: Layout) -> None:
         if descriptor is None and os.path.exists(lock):
             continue
         try:
-            shutil.rmtree(draft, ignore_errors=True)
+            _remove_tree(draft, ignore_errors=True)
         finally:
             if descriptor is not None:
                 os.close(descriptor)
