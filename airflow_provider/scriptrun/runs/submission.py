@@ -266,7 +266,7 @@ class _Submission:
                 lock_max_age_s=settings.environment_lock_max_age_days * DAY_SECONDS,
             ),
         )
-        for secret in planned.secrets.values():
+        for secret in planned.confidential:
             self.surroundings.mask(secret)
         return planned
 
