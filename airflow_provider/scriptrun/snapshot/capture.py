@@ -22,7 +22,7 @@ from .limits import Limits
 from .links import escapes
 from .naming import shown
 from .snapshot import Snapshot
-from .survey import Survey, TreeMovedError, unreadable
+from .survey import Survey, TreeMovedError, read_file, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -191,13 +191,14 @@ def _inside(root: bytes, cache: bytes) -> bytes:
 def _read_amlignore(root: int) -> bytes | None:
     """Return the patterns that replace every ``.gitignore``. Other than there, a link is followed, as Azure ML does."""
     try:
-        descriptor = os.open(ignore.AMLIGNORE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=root)
-        with open(descriptor, "rb") as file:  # noqa: PTH123  (a descriptor)
-            return file.read()
+        content = read_file(os.open(ignore.AMLIGNORE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=root))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise unreadable(ignore.AMLIGNORE, error) from error
+    if content is None:
+        raise SnapshotError(f"{ignore.AMLIGNORE} is no file", advice="Make it a file with a pattern on each line.")
+    return content
 
 
 def _refuse_escaping_links(seen: list[Seen], survey: Survey, kept: Mapping[str, Share]) -> None:

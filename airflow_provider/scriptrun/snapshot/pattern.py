@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import count, pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SPECIAL = re.compile(rb"[*?\[\\]")
 _ALNUM = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
@@ -27,6 +32,8 @@ _CLASSES = {
     b"xdigit": frozenset(b"0123456789abcdefABCDEF"),
 }
 _SLASH = ord("/")
+#: A star, in a pattern by name and in one by path.
+_STAR = {False: b".*", True: b"[^/]*"}
 
 
 class _NeverMatchesError(Exception):
@@ -48,8 +55,11 @@ class Pattern:
     suffix: bytes | None  #: how the names end that it matches, for ``*suffix``
 
 
-def parse_line(line: bytes) -> Pattern | None:
-    """Return the pattern of one line (without its line end); ``None`` for a comment, an empty or a malformed one."""
+def parse_line(line: bytes, group: Iterator[int]) -> Pattern | None:
+    """Return the pattern of one line (without its line end); ``None`` for a comment, an empty or a malformed one.
+
+    ``group`` numbers what has to have a number of its own in all patterns of a file.
+    """
     if line.startswith(b"#"):
         return None
     text = _without_trailing_spaces(line.split(b"\0", 1)[0])
@@ -61,9 +71,9 @@ def parse_line(line: bytes) -> Pattern | None:
     special = _SPECIAL.search(body)
     try:
         if by_name:
-            regex, literal, suffix = _by_name(body, special is None)
+            regex, literal, suffix = _by_name(body, special is None, group)
         else:
-            regex, literal, suffix = _by_path(body, special.start() if special else len(body)), None, None
+            regex, literal, suffix = _by_path(body, special.start() if special else len(body), group), None, None
     except _NeverMatchesError:
         return None
     return Pattern(regex, negative, directories_only, by_name, literal, suffix) if body else None
@@ -73,7 +83,8 @@ def parse(content: bytes) -> list[Pattern]:
     """Return the patterns of an ignore file in order."""
     content = content.removeprefix(b"\xef\xbb\xbf")
     lines = (line.removesuffix(b"\r") for line in content.split(b"\n"))
-    return [pattern for pattern in map(parse_line, lines) if pattern is not None]
+    group = count()
+    return [pattern for pattern in (parse_line(line, group) for line in lines) if pattern is not None]
 
 
 def _without_trailing_spaces(line: bytes) -> bytes:
@@ -85,29 +96,31 @@ def _without_trailing_spaces(line: bytes) -> bytes:
     return stripped + b" " if backslashes % 2 else stripped
 
 
-def _by_name(body: bytes, plain: bool) -> tuple[bytes, bytes | None, bytes | None]:
+def _by_name(body: bytes, plain: bool, group: Iterator[int]) -> tuple[bytes, bytes | None, bytes | None]:
     if plain:
         return re.escape(body), body, None
     suffix = body[1:] if body[:1] == b"*" and not _SPECIAL.search(body, 1) else None
-    return _translate(body, path=False), None, suffix
+    return _translate(body, group, path=False), None, suffix
 
 
-def _by_path(body: bytes, plain_length: int) -> bytes:
+def _by_path(body: bytes, plain_length: int, group: Iterator[int]) -> bytes:
     # Git compares the part before the first wildcard by itself and hands the rest to its matcher as a pattern of its
     # own, so that `a**/b` matches `ab`: its rest begins with `**/`.
     start = 1 if body.startswith(b"/") else 0
     plain_length = max(plain_length, start)
-    return re.escape(body[start:plain_length]) + _translate(body[plain_length:], path=True)
+    return re.escape(body[start:plain_length]) + _translate(body[plain_length:], group, path=True)
 
 
-def _translate(glob: bytes, *, path: bool) -> bytes:
+def _translate(glob: bytes, group: Iterator[int], *, path: bool) -> bytes:
     """Return the regular expression of a glob. ``path``: no wildcard but ``**`` between slashes matches a slash."""
     parts: list[bytes] = []
+    stars: list[int] = []  # where in ``parts`` the stars stand that match no slash, or that of a pattern by name
     position = 0
     while position < len(glob):
         byte = glob[position : position + 1]
         if byte == b"*":
             part, position = _stars(glob, position, path)
+            stars += [len(parts)] if part == _STAR[path] else []
         elif byte == b"?":
             part, position = (b"[^/]" if path else b"."), position + 1
         elif byte == b"[":
@@ -120,6 +133,12 @@ def _translate(glob: bytes, *, path: bool) -> bytes:
         else:
             part, position = re.escape(byte), position + 1
         parts.append(part)
+    # What stands between two such stars may be taken where it comes first, and need not be looked for again: without
+    # that, a pattern of many stars takes for ever. Python 3.10 has no atomic groups; this is what they are short for.
+    for star, following in pairwise(stars):
+        name = b"g%d" % next(group)
+        parts[star] = b"(?=(?P<%b>%b?" % (name, _STAR[path])
+        parts[following - 1] += b"))(?P=%b)" % name
     return b"".join(parts)
 
 
@@ -127,16 +146,14 @@ def _stars(glob: bytes, start: int, path: bool) -> tuple[bytes, int]:
     end = start
     while glob[end : end + 1] == b"*":
         end += 1
-    if not path:
-        return b".*", end
     between_slashes = (start == 0 or glob[start - 1] == _SLASH) and (
         end == len(glob) or glob[end] == _SLASH or glob[end : end + 2] == b"\\/"
     )
-    if end - start == 1 or not between_slashes:
-        return b"[^/]*", end
+    if not path or end - start == 1 or not between_slashes:
+        return _STAR[path], end
     if glob[end : end + 1] == b"/":
         return b"(?:.*/)?", end + 1
-    return b".*", end
+    return b".{0,}", end
 
 
 def _bracket(glob: bytes, position: int) -> tuple[frozenset[int], int]:

@@ -183,8 +183,18 @@ class Survey:
             if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):  # Git does not follow a link here either
                 return b""
             raise unreadable(path, error) from error
-        with open(descriptor, "rb") as file:  # noqa: PTH123  (a descriptor)
-            return file.read() if modes.S_ISREG(os.fstat(descriptor).st_mode) else b""
+        return read_file(descriptor) or b""
+
+
+def read_file(descriptor: int) -> bytes | None:
+    """Return all that an open file holds, and close it; ``None`` when it is no regular file."""
+    try:
+        if not modes.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def unreadable(path: str, error: OSError) -> SnapshotError:
