@@ -22,11 +22,15 @@ def test_a_task_that_a_person_ended_or_cleared_cancels_its_run(state: str) -> No
     assert verdict(state) is Verdict.CANCEL
 
 
+def test_a_task_that_is_still_running_asks_for_the_same_try_again() -> None:
+    assert verdict("running") is Verdict.RESCHEDULE
+
+
 @pytest.mark.parametrize(
-    "state", ["running", "queued", "scheduled", "deferred", "up_for_retry", "up_for_reschedule", None, "a_new_state"]
+    "state", ["queued", "scheduled", "deferred", "up_for_retry", "up_for_reschedule", None, "a_new_state"]
 )
 def test_a_task_that_goes_on_leaves_its_run_alone(state: str | None) -> None:
-    assert verdict(state) is Verdict.RETURN
+    assert verdict(state) is Verdict.LEAVE
 
 
 def test_a_task_that_is_gone_cancels_its_run() -> None:
@@ -38,7 +42,7 @@ def test_a_task_that_is_gone_cancels_its_run() -> None:
 def test_a_mapped_task_is_judged_by_its_own_state() -> None:
     states = {RUN: {"train_0": "failed", "train_1": "running", "train": "failed"}}
     assert judge(states, run_id=RUN, task_id="train", map_index=0) is Verdict.CANCEL
-    assert judge(states, run_id=RUN, task_id="train", map_index=1) is Verdict.RETURN
+    assert judge(states, run_id=RUN, task_id="train", map_index=1) is Verdict.RESCHEDULE
 
 
 class SilentTask:
@@ -51,4 +55,4 @@ class SilentTask:
 
 
 def test_a_run_is_left_alone_when_airflow_cannot_be_asked() -> None:
-    assert ask(SilentTask()) is Verdict.UNKNOWN  # type: ignore[arg-type]
+    assert ask(SilentTask()) is Verdict.LEAVE  # type: ignore[arg-type]

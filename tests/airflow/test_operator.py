@@ -18,7 +18,7 @@ from airflow_provider.scriptrun import (
     ScriptRunOperator,
     Workspace,
 )
-from airflow_provider.scriptrun.operators.task_facts import experiment_name
+from airflow_provider.scriptrun.operators.experiment_name import experiment_name
 from tests.airflow.harness import RUN_ID, FakeAirflow
 from tests.airflow.project import Project, open_descriptors, until
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
+from airflow.sdk.exceptions import AirflowException, AirflowRescheduleException, AirflowTaskTimeout
 
 from airflow_provider.scriptrun.errors import RunCanceledError, RunFailedError, RunTimeoutError, ScriptRunError
 from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
@@ -21,14 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow.sdk import Context
-    from airflow_provider.scriptrun.config import ScriptRunConfig
 
+    from airflow_provider.scriptrun.config import ScriptRunConfig
     from airflow_provider.scriptrun.operators.deadline import Deadline
     from airflow_provider.scriptrun.runs.run import Run
 
 #: Airflow kills a task 5 s after it told it to stop. Asking for a cancel takes milliseconds, the supervisor does the
 #: rest.
 KILL_WAIT_SECONDS = 1.0
+#: A worker that is being stopped takes no more tasks by then.
+RESCHEDULE_AFTER = timedelta(seconds=5)
 
 
 class RunGoesOnError(AirflowException):
@@ -53,22 +56,28 @@ class Attendance:
     def attend(self, config: ScriptRunConfig, experiment: str) -> dict[str, Any]:
         """Return the record of a run that Completed. Raises the error of the tree that says how it ended otherwise."""
         run: Run | None = None
-        is_over = False
         try:
             run = self._submit(config, experiment)
-            status = run.watch(self._reporter, should_stop=self._should_stop)
-            is_over = status is not None and status.status.is_terminal
+            return self._follow(run)
         except AirflowTaskTimeout:
             self._deadline.heed()
-        except ScriptRunError:
-            if not self._should_stop():
-                raise
-        if run is not None and is_over:
-            return self._deliver(run)
-        if self._deadline.passed:
+            if run is not None:
+                run.close()  # it was interrupted in the middle of whatever it asked
             return self._time_out(run)
-        self._leave(run)
-        return None
+        except ScriptRunError as error:
+            if run is not None or not self._should_stop():
+                raise
+            self._reporter.note(f"The submission was broken off: {error}")
+            return self._time_out(None) if self._deadline.passed else self._leave(None)
+        finally:
+            if run is not None:
+                run.close()
+
+    def _follow(self, run: Run) -> dict[str, Any]:
+        status = run.watch(self._reporter, should_stop=self._should_stop)
+        if status is not None and status.is_terminal:
+            return self._deliver(run)
+        return self._time_out(run) if self._deadline.passed else self._leave(run)
 
     def _should_stop(self) -> bool:
         return self._told_to_stop() or self._deadline.passed
@@ -111,7 +120,7 @@ class Attendance:
     def _time_out(self, run: Run | None) -> dict[str, Any]:
         """Cancel a run whose task's time is over, and collect what it left: a record if it just made it."""
         self._deadline.heed()
-        self._reporter.warning("The task's execution_timeout has passed; its run is cancelled.")
+        self._reporter.warning("The task's execution_timeout has passed; what of its run is alive is cancelled.")
         self._cancel(run, Reason.TIMEOUT)
         if run is not None:
             return self._deliver(run)
@@ -124,11 +133,16 @@ class Attendance:
             self._reporter.warning("The task was ended or cleared; its run is cancelled.")
             self._cancel(run, Reason.CANCELED, wait_seconds=KILL_WAIT_SECONDS)
             raise RunCanceledError("The task was ended or cleared while its run went on, so the run was cancelled")
-        raise RunGoesOnError("The worker was told to stop. The run goes on; the next try of this task joins it.")
+        if verdict is killing.Verdict.RESCHEDULE:
+            self._reporter.warning("The worker was told to stop. The run goes on; this try will join it again.")
+            raise AirflowRescheduleException(datetime.now(timezone.utc) + RESCHEDULE_AFTER)
+        raise RunGoesOnError(
+            "The worker was told to stop. The run goes on; the next try of this task joins it. If none follows, it "
+            "ends itself when nobody has watched it for [scriptrun] orphan_after_seconds."
+        )
 
     def _cancel(self, run: Run | None, reason: Reason, wait_seconds: float | None = None) -> None:
         if run is not None:
-            run.close()  # what was being asked may have been broken off in the middle
             run.cancel(reason=reason, wait_seconds=wait_seconds)
             return
         lineage = Lineage.load(self._state)

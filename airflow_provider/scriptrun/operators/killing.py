@@ -18,14 +18,15 @@ log = structlog.get_logger(__name__)
 
 #: States in which nobody will come back for the run: the task has ended, or was cleared while it ran.
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed", "restarting"})
+RUNNING = "running"
 
 
 class Verdict(enum.Enum):
     """What becomes of the run when its task is told to stop."""
 
     CANCEL = "cancel"  #: a person ended or cleared the task, or its DAG run is gone
-    RETURN = "return"  #: the task goes on, elsewhere or later: the run is left alone and joined then
-    UNKNOWN = "unknown"  #: Airflow cannot be asked: the run is left alone
+    RESCHEDULE = "reschedule"  #: this try is still the task's own: it asks Airflow to go on with it elsewhere
+    LEAVE = "leave"  #: another try follows, or Airflow cannot be asked: the run is left alone
 
 
 def judge(states: dict[str, dict[str, str | None]], *, run_id: str, task_id: str, map_index: int) -> Verdict:
@@ -39,7 +40,9 @@ def judge(states: dict[str, dict[str, str | None]], *, run_id: str, task_id: str
     if name not in tasks:
         return Verdict.CANCEL
     state = tasks[name]
-    return Verdict.CANCEL if state is not None and str(getattr(state, "value", state)) in ENDED else Verdict.RETURN
+    if state in ENDED:
+        return Verdict.CANCEL
+    return Verdict.RESCHEDULE if state == RUNNING else Verdict.LEAVE
 
 
 def ask(ti: RuntimeTaskInstanceProtocol) -> Verdict:
@@ -51,5 +54,5 @@ def ask(ti: RuntimeTaskInstanceProtocol) -> Verdict:
         )
     except Exception as error:  # noqa: BLE001  whatever the reason: not knowing must not kill a run
         log.warning("Airflow does not say what became of this task; its run is left alone.", error=str(error))
-        return Verdict.UNKNOWN
+        return Verdict.LEAVE
     return judge(states, run_id=ti.run_id, task_id=ti.task_id, map_index=map_index)

@@ -6,14 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from airflow_provider.scriptrun.config import ScriptRunConfig, template_value, with_overrides
+from airflow_provider.scriptrun.config.template import is_template
 from airflow_provider.scriptrun.operators import retries as retrying
+from airflow_provider.scriptrun.operators.experiment_name import experiment_name, refuse_experiment_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow.sdk import Context, RetryPolicy
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
-    from airflow_provider.scriptrun.config import ScriptRunConfig
+
+#: The operator's own fields that take the place of the config's, or are added to them.
+OVERRIDES = ("arguments", "compute_target", "environment_variables", "tags")
+#: Checks the operator's own fields where the config is not known before the task runs.
+STAND_IN = {"source_directory": ".", "script": "script.py"}
 
 
 class ScriptRunOperator(BaseOperator):
@@ -62,17 +69,22 @@ class ScriptRunOperator(BaseOperator):
         retries = retrying.default_retries() if retries is None else retries
         kwargs.setdefault("multiple_outputs", True)
         super().__init__(retries=int(retries), retry_policy=retry_policy or retrying.default_policy(retries), **kwargs)
-        self.config = config
+        self.config = template_value(config)
         self.experiment = experiment
         self.arguments = arguments
         self.compute_target = compute_target
         self.environment_variables = environment_variables
         self.tags = tags
         self._told_to_stop = False
+        _refuse_mistakes(vars(self))
 
     @classmethod
     def partial(cls, **kwargs: Any) -> OperatorPartial:
         """Prepare a mapped task; the defaults are those of a task that is not mapped."""
+        if "config" in kwargs:
+            # As a dictionary it is rendered, and other tasks' outputs in it are waited for.
+            kwargs["config"] = template_value(kwargs["config"])
+        _refuse_mistakes(kwargs)
         prepared = super().partial(**kwargs)
         if prepared.kwargs["retries"] is None:
             # The scheduler reads a mapped task's retries from here, before any of its operators is made.
@@ -85,4 +97,27 @@ class ScriptRunOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit or join the run, follow it to its end, collect what it left, and return its record."""
-        raise NotImplementedError
+        from airflow_provider.scriptrun.operators.attendance import Attendance
+        from airflow_provider.scriptrun.operators.deadline import Deadline
+
+        config = ScriptRunConfig.from_rendered(with_overrides(self.config, **_overrides(vars(self))))
+        experiment = self.experiment or experiment_name(context["dag"].dag_id)
+        with Deadline(is_set=self.execution_timeout is not None) as deadline:
+            attendance = Attendance(context, self.log, told_to_stop=lambda: self._told_to_stop, deadline=deadline)
+            return attendance.attend(config, experiment)
+
+
+def _overrides(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: fields[name] for name in OVERRIDES if fields.get(name) is not None}
+
+
+def _refuse_mistakes(fields: Mapping[str, Any]) -> None:
+    """Check what an operator was given, as far as its templates allow. Raises :class:`ConfigurationError`."""
+    config = fields.get("config")
+    if not isinstance(config, dict):
+        config = STAND_IN
+    said = {name: value for name, value in _overrides(fields).items() if not is_template(value)}
+    ScriptRunConfig.model_validate(with_overrides(config, **said))
+    experiment = fields.get("experiment")
+    if experiment is not None and not is_template(experiment):
+        refuse_experiment_name(experiment)

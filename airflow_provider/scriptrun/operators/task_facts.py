@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,6 @@ from airflow_provider.scriptrun.snapshot.git import Bundle
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-#: Azure ML's rule for an experiment's name, see ``runs.experiment``.
-MAX_EXPERIMENT_NAME = 255
 
 
 def attempt(context: Context) -> Attempt:
@@ -46,9 +42,3 @@ def record_part(context: Context) -> dict[str, Any]:
         "bundle_name": origin.name if origin else None,
         "bundle_version": origin.version if origin else None,
     }
-
-
-def experiment_name(dag_id: str) -> str:
-    """Return a DAG's id as an experiment may be named: letters, digits, ``_`` and ``-``, a letter or digit first."""
-    name = re.sub(r"[^a-zA-Z0-9_-]", "_", dag_id).lstrip("_-")[:MAX_EXPERIMENT_NAME]
-    return name or "dag"
