@@ -9,20 +9,34 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.config.conda import CondaDependencies as CondaDependencies
     from airflow_provider.scriptrun.config.distributed import (
         MpiConfiguration as MpiConfiguration,
+    )
+    from airflow_provider.scriptrun.config.distributed import (
         PyTorchConfiguration as PyTorchConfiguration,
+    )
+    from airflow_provider.scriptrun.config.distributed import (
         TensorflowConfiguration as TensorflowConfiguration,
     )
     from airflow_provider.scriptrun.config.docker import (
         ContainerRegistry as ContainerRegistry,
+    )
+    from airflow_provider.scriptrun.config.docker import (
         DockerBuildContext as DockerBuildContext,
+    )
+    from airflow_provider.scriptrun.config.docker import (
         DockerConfiguration as DockerConfiguration,
+    )
+    from airflow_provider.scriptrun.config.docker import (
         DockerSection as DockerSection,
     )
     from airflow_provider.scriptrun.config.environment import Environment as Environment
     from airflow_provider.scriptrun.config.history import HistoryConfiguration as HistoryConfiguration
     from airflow_provider.scriptrun.config.names import (
         Communicator as Communicator,
+    )
+    from airflow_provider.scriptrun.config.names import (
         EnvironmentKind as EnvironmentKind,
+    )
+    from airflow_provider.scriptrun.config.names import (
         Framework as Framework,
     )
     from airflow_provider.scriptrun.config.overrides import template_value as template_value
@@ -33,8 +47,14 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.config.secret import SecretReference as SecretReference
     from airflow_provider.scriptrun.config.spark import (
         HdiConfiguration as HdiConfiguration,
+    )
+    from airflow_provider.scriptrun.config.spark import (
         SparkConfiguration as SparkConfiguration,
+    )
+    from airflow_provider.scriptrun.config.spark import (
         SparkPackage as SparkPackage,
+    )
+    from airflow_provider.scriptrun.config.spark import (
         SparkSection as SparkSection,
     )
     from airflow_provider.scriptrun.config.support import unsupported as unsupported

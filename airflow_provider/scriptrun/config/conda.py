@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -12,6 +11,9 @@ from airflow_provider.scriptrun.config.element import Element
 from airflow_provider.scriptrun.config.template import is_template
 from airflow_provider.scriptrun.config.values import holding, listing, optional, refuse_credentials, text
 from airflow_provider.scriptrun.config.wrong import Wrong, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _PIP_NAME = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(?P<rest>.*)", re.DOTALL)
 _PIP_REST = re.compile(r"|[@;(].*|(?:===|==|~=|!=|<=|>=|<|>).+", re.DOTALL)
@@ -90,7 +92,7 @@ class CondaDependencies(Element):
     conda_packages: Annotated[list[str], holding(listing(conda_package, example="['numpy=1.26']"))] = Field(
         default_factory=list
     )
-    python_version: Annotated["str | None", holding(optional(version_number))] = None
+    python_version: Annotated[str | None, holding(optional(version_number))] = None
     channels: Annotated[
         list[str], holding(listing(text(example="conda-forge", secret_free=True), example="['conda-forge']"))
     ] = Field(default_factory=list)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from airflow_provider.scriptrun.config.element import PART, Element
+from airflow_provider.scriptrun.config.element import OPTIONAL_PART, PART, Element
 from airflow_provider.scriptrun.config.names import EnvironmentKind
 from airflow_provider.scriptrun.config.secret import secret
 from airflow_provider.scriptrun.config.template import is_template
@@ -16,6 +15,7 @@ from airflow_provider.scriptrun.config.wrong import Wrong
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
 _IMAGE = text(
     example="python:3.11-slim", pattern=r"[A-Za-z0-9][\w.:/@-]*", meaning="the name of an image", secret_free=True
@@ -39,9 +39,9 @@ class ContainerRegistry(Element):
 
     ABSENT = {"registry_identity": "It is Azure's; use username and password."}
 
-    address: Annotated["str | None", holding(optional(text(example="registry.example.com", secret_free=True)))] = None
-    username: Annotated["str | None", holding(optional(text(example="robot")))] = None
-    password: Annotated["str | None", holding(optional(secret))] = None
+    address: Annotated[str | None, holding(optional(text(example="registry.example.com", secret_free=True)))] = None
+    username: Annotated[str | None, holding(optional(text(example="robot")))] = None
+    password: Annotated[str | None, holding(optional(secret))] = None
 
 
 class DockerBuildContext(Element):
@@ -88,9 +88,9 @@ class DockerSection(Element):
         "arguments": "It is a field of DockerConfiguration: run_config.docker.arguments.",
     }
 
-    base_image: Annotated["str | None", holding(optional(_IMAGE))] = None
-    base_dockerfile: Annotated["str | None", holding(optional(_dockerfile))] = None
-    build_context: Annotated["DockerBuildContext | None", PART] = None
+    base_image: Annotated[str | None, holding(optional(_IMAGE))] = None
+    base_dockerfile: Annotated[str | None, holding(optional(_dockerfile))] = None
+    build_context: Annotated[DockerBuildContext | None, OPTIONAL_PART] = None
     base_image_registry: Annotated[ContainerRegistry, PART] = Field(default_factory=ContainerRegistry)
     platform: Annotated[Platform, PART] = Field(default_factory=Platform)
 

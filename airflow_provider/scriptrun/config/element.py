@@ -7,12 +7,16 @@ from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationInfo, WrapValidator, model_validator
+from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
+from pydantic_core import core_schema
 
 from airflow_provider.scriptrun.config.template import is_reference, is_rendered, is_template, read_text
 from airflow_provider.scriptrun.config.wrong import Path, Wrong, closest, joined, refuse, shown, translated
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic import GetCoreSchemaHandler, ValidationInfo
     from typing_extensions import Self
 
 
@@ -177,25 +181,37 @@ class Element(BaseModel):
     __str__ = __repr__
 
 
-def part(value: Any, handler: Any, info: ValidationInfo) -> Any:
-    """Validate a field that holds a model: a template passes, a dictionary becomes the model, a model is copied."""
+class _Part:
+    """The annotation of a field that holds a model: a template passes, a dictionary becomes it, a model is copied."""
+
+    def __init__(self, *, may_be_none: bool = False) -> None:
+        self.may_be_none = may_be_none
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.with_info_wrap_validator_function(self._validate, handler(source))
+
+    def _validate(self, value: Any, handler: Callable[[Any], Any], info: ValidationInfo) -> Any:
+        return None if value is None and self.may_be_none else _part(value, handler, info)
+
+
+#: A model; ``None`` is its default.
+PART = _Part()
+#: A model, or none.
+OPTIONAL_PART = _Part(may_be_none=True)
+
+
+def _part(value: Any, handler: Callable[[Any], Any], info: ValidationInfo) -> Any:
     rendered = is_rendered(info.context)
     if not rendered and is_template(value):
         return value
     if is_reference(value):
         raise Wrong("stands for what another task returns", "Only an Airflow task can look that up.")
-    if value is None:
-        value = {}
     if rendered and isinstance(value, str):
         value = read_text(value, dict)
-    made: Element = handler(value)
+    made = handler({} if value is None else value)
     if made is not value:
         return made
     return handler(made._plain()) if rendered else made._twin()
-
-
-#: The validator of a field that holds a model.
-PART = WrapValidator(part)
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -18,6 +17,7 @@ from airflow_provider.scriptrun.config.wrong import Wrong, refuse
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
 #: The name of the environment of a run for which none was given.
 DEFAULT_NAME = "default-environment"
@@ -44,13 +44,13 @@ class Environment(Element):
     name: Annotated[str, holding(text(example="sklearn", pattern=r"[^\x00-\x1f]{1,255}", meaning="a name"))] = (
         DEFAULT_NAME
     )
-    version: Annotated["str | None", holding(optional(text(example="1")))] = None
+    version: Annotated[str | None, holding(optional(text(example="1")))] = None
     environment_variables: Variables = Field(default_factory=dict)
     python: Annotated[PythonSection, PART] = Field(default_factory=PythonSection)
     docker: Annotated[DockerSection, PART] = Field(default_factory=DockerSection)
     spark: Annotated[SparkSection, PART] = Field(default_factory=SparkSection)
     curated: Annotated[
-        "str | None",
+        str | None,
         holding(
             optional(
                 text(
@@ -133,7 +133,7 @@ class Environment(Element):
 
     @property
     def kind(self) -> EnvironmentKind:
-        """What it is made from; meaningful once no template is left. With an image, ``python.kind`` says what is added."""
+        """What it is made from, once no template is left. With an image, ``python.kind`` says what is added."""
         if self.curated is not None:
             return EnvironmentKind.CURATED
         return self.docker.kind or self.python.kind

@@ -1,9 +1,9 @@
-"""What an operator says over its configuration, and the form in which the configuration stands in its template field."""
+"""What an operator says over its configuration, and the form that stands in its template field."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from airflow_provider.scriptrun.config.script_run_config import KEYWORDS, ScriptRunConfig
 from airflow_provider.scriptrun.config.template import is_template, read_text
@@ -15,8 +15,8 @@ Config = TypeVar("Config", ScriptRunConfig, dict[str, Any])
 def template_value(config: Any) -> Any:
     """Return what an operator's template field holds for ``config``.
 
-    A configuration, or a dictionary of its fields, is checked as far as its templates allow, and becomes a dictionary of
-    plain values; a template or another task's output stays as it is. Raises ``ConfigurationError``.
+    A configuration, or a dictionary of its fields, is checked as far as its templates allow, and becomes a dictionary
+    of plain values; a template or another task's output stays as it is. Raises ``ConfigurationError``.
     """
     if is_template(config):
         return config
@@ -69,11 +69,12 @@ def _taken_out(fields: dict[str, Any], name: str) -> Any:
 
 
 def _mapping(value: Any, name: str) -> Mapping[str, Any]:
-    try:
-        if isinstance(value, str):
-            value = read_text(value, dict)
-        if value is not None and not isinstance(value, Mapping):
-            raise Wrong(f"must be a dictionary, not {shown(value)}", "Write for instance {'name': 'value'}.")
-    except Wrong as wrong:
-        refuse("ScriptRunConfig", [(name if name == "config" else f"config.{name}", wrong)])
-    return value or {}
+    if value is None or isinstance(value, Mapping):
+        return value or {}
+    wrong = Wrong(f"must be a dictionary, not {shown(value)}", "Write for instance {'name': 'value'}.")
+    if isinstance(value, str):
+        try:
+            return cast("Mapping[str, Any]", read_text(value, dict))
+        except Wrong as error:
+            wrong = error
+    return refuse("ScriptRunConfig", [(name if name == "config" else f"config.{name}", wrong)])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -14,6 +13,9 @@ from airflow_provider.scriptrun.config.names import EnvironmentKind
 from airflow_provider.scriptrun.config.template import holds_template
 from airflow_provider.scriptrun.config.values import Flag, holding, optional, path, text
 from airflow_provider.scriptrun.config.wrong import Wrong, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def interpreter(value: Any, rendered: bool) -> str:
@@ -45,15 +47,15 @@ class PythonSection(Element):
     ABSENT = {"conda_environment_name": "Azure ML calls it base_conda_environment."}
 
     user_managed_dependencies: Flag = False
-    interpreter_path: Annotated["str | None", holding(optional(interpreter))] = None
+    interpreter_path: Annotated[str | None, holding(optional(interpreter))] = None
     conda_dependencies: Annotated[CondaDependencies, PART] = Field(default_factory=CondaDependencies)
-    requirements_file: Annotated["str | None", holding(optional(path(example="training/requirements.txt")))] = None
+    requirements_file: Annotated[str | None, holding(optional(path(example="training/requirements.txt")))] = None
     pip_version: Annotated[
-        "str | None", holding(optional(text(example="24.2", pattern=r"\d[\w.]*", meaning="a version of pip")))
+        str | None, holding(optional(text(example="24.2", pattern=r"\d[\w.]*", meaning="a version of pip")))
     ] = None
-    conda_dependencies_file: Annotated["str | None", holding(optional(path(example="training/conda.yml")))] = None
+    conda_dependencies_file: Annotated[str | None, holding(optional(path(example="training/conda.yml")))] = None
     base_conda_environment: Annotated[
-        "str | None", holding(optional(text(example="my-environment", pattern=r"[^\s:#]+", meaning="a name or a path")))
+        str | None, holding(optional(text(example="my-environment", pattern=r"[^\s:#]+", meaning="a name or a path")))
     ] = None
 
     @property
@@ -90,7 +92,7 @@ class PythonSection(Element):
             if self.interpreter_path is not None and not holds_template(self.interpreter_path):
                 yield Wrong(
                     "is used only where user_managed_dependencies is True",
-                    "Set that too, or leave this out; a Python version to install is conda_dependencies.python_version.",
+                    "Set that too, or leave this out; to install a Python, set conda_dependencies.python_version.",
                     ("interpreter_path",),
                 )
             for alone in ("conda_dependencies_file", "base_conda_environment"):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -33,6 +32,9 @@ from airflow_provider.scriptrun.config.values import (
 )
 from airflow_provider.scriptrun.config.wrong import Wrong, shown
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 #: The target that needs no connection.
 LOCAL = "local"
 DistributedConfiguration = MpiConfiguration | PyTorchConfiguration | TensorflowConfiguration
@@ -52,7 +54,7 @@ def _command(value: Any, rendered: bool) -> str | list[Any] | None:
         return None
     if isinstance(value, str):
         return str(text(example="python train.py --lr 0.1")(value, rendered))
-    items = _COMMAND_LIST(value, rendered)
+    items: list[Any] = _COMMAND_LIST(value, rendered)
     if not items or items[0] == "":
         raise Wrong("names no program", "Write for instance ['python', '-m', 'training'].")
     return items
@@ -103,11 +105,11 @@ class RunConfiguration(Element):
         "source_directory_data_store": _AZURE_ONLY,
     }
 
-    script: Annotated["str | None", holding(optional(path(example="train.py")))] = None
+    script: Annotated[str | None, holding(optional(path(example="train.py")))] = None
     arguments: Annotated[list[str], holding(_arguments)] = Field(default_factory=list)
     framework: Annotated[Framework, holding(name_of(Framework))] = Framework.PYTHON
     communicator: Annotated[Communicator, holding(name_of(Communicator))] = Communicator.NONE
-    command: Annotated["str | list[str] | None", holding(_command)] = None
+    command: Annotated[str | list[str] | None, holding(_command)] = None
     target: Annotated[str, holding(_target)] = LOCAL
     environment: Annotated[Environment, PART] = Field(default_factory=Environment)
     environment_variables: Variables = Field(default_factory=dict)
@@ -160,7 +162,7 @@ class RunConfiguration(Element):
 def distributed_fields(value: Any) -> dict[str, Any]:
     """Return the fields of a ``RunConfiguration`` that a distributed configuration stands for, as Azure ML maps them.
 
-    MPI's communicator is Azure ML's IntelMpi there; here it is OpenMpi, which is what Linux hosts have. Raises ``Wrong``.
+    MPI's communicator is IntelMpi there; here it is OpenMpi, which is what Linux hosts have. Raises ``Wrong``.
     """
     if isinstance(value, MpiConfiguration):
         return _distributed(Framework.PYTHON, Communicator.OPEN_MPI, value.node_count, mpi=value)
@@ -172,7 +174,7 @@ def distributed_fields(value: Any) -> dict[str, Any]:
         return _distributed(Framework.TENSORFLOW, Communicator.PARAMETER_SERVER, value.worker_count, tensorflow=value)
     raise Wrong(
         f"must be a MpiConfiguration, PyTorchConfiguration or TensorflowConfiguration, not {shown(value)}",
-        "Write for instance MpiConfiguration(node_count=2); in a dictionary, write run_config={'communicator': 'OpenMpi', "
+        "Write for instance MpiConfiguration(node_count=2); in a dictionary, run_config={'communicator': 'OpenMpi', "
         "'node_count': 2, 'mpi': {...}}.",
     )
 

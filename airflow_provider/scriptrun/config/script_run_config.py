@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PrivateAttr
 
-from airflow_provider.scriptrun.config.docker import DockerConfiguration
 from airflow_provider.scriptrun.config.element import PART, Element
-from airflow_provider.scriptrun.config.environment import Environment
 from airflow_provider.scriptrun.config.run_configuration import (
     DistributedConfiguration,
     RunConfiguration,
@@ -36,8 +33,12 @@ from airflow_provider.scriptrun.config.wrong import Path, Wrong, joined, key, re
 
 if TYPE_CHECKING:
     import os
+    from datetime import timedelta
 
     from typing_extensions import Self
+
+    from airflow_provider.scriptrun.config.docker import DockerConfiguration
+    from airflow_provider.scriptrun.config.environment import Environment
 
 #: Keyword of ``ScriptRunConfig`` -> the field of its ``RunConfiguration`` that it is written into.
 KEYWORDS = {
@@ -88,7 +89,7 @@ class ScriptRunConfig(Element):
         dict[str, str], holding(mapping(input_name, location, example="{'data': 's3://bucket/data.csv'}"))
     ] = Field(default_factory=dict)
     resume_from: Annotated[
-        "str | None", holding(optional(text(example="churn_1700000000_0123abcd", meaning="a run's id")))
+        str | None, holding(optional(text(example="churn_1700000000_0123abcd", meaning="a run's id")))
     ] = None
     tags: Annotated[dict[str, str], holding(mapping(tag_name, argument, example="{'team': 'churn'}"))] = Field(
         default_factory=dict
@@ -142,7 +143,7 @@ class ScriptRunConfig(Element):
 
     @classmethod
     def from_rendered(cls, data: Mapping[str, Any] | str | ScriptRunConfig) -> Self:
-        """Return the configuration that a rendered dictionary describes, fully checked: nothing in it is a template now.
+        """Return the configuration that a rendered dictionary describes, fully checked: no text is a template now.
 
         Numbers, lists and dictionaries may have been rendered to text. Raises ``ConfigurationError``.
         """
@@ -157,7 +158,7 @@ class ScriptRunConfig(Element):
         return config  # type: ignore[no-any-return]
 
     def resolved(self) -> Self:
-        """Return this configuration fully checked, for whoever submits it. Raises ``ConfigurationError`` for a template."""
+        """Return this configuration fully checked, to submit it. Raises ``ConfigurationError``, for a template too."""
         if not self._is_resolved:
             held = [self._default_place(place) for place in templates_in(self._plain())]
             if held:
@@ -178,7 +179,7 @@ class ScriptRunConfig(Element):
 
     @property
     def script_path(self) -> PurePosixPath | None:
-        """The script's place in the source directory, normalised; ``None``: there is a command. Raises ``ConfigurationError``."""
+        """The script's place in the source directory, normalised; ``None``: there is a command."""
         script = self.script
         if script is None:
             return None

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from airflow_provider.scriptrun.config.element import Element
 from airflow_provider.scriptrun.config.names import YarnDeployMode
-
 from airflow_provider.scriptrun.config.values import Flag, argument, holding, listing, mapping, name_of, text
 from airflow_provider.scriptrun.config.wrong import Wrong, shown
 

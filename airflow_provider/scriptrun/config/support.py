@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.config.history import DEFAULT_DIRECTORIES
@@ -10,6 +9,8 @@ from airflow_provider.scriptrun.config.names import Communicator, EnvironmentKin
 from airflow_provider.scriptrun.config.spark import SparkSection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider.scriptrun.config.script_run_config import ScriptRunConfig
 
 #: What is used -> how to see that it is.

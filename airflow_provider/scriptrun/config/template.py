@@ -1,4 +1,4 @@
-"""What stands in a field until an Airflow task renders it: a Jinja template, or an XComArg. Told apart without Airflow."""
+"""What stands in a field until an Airflow task renders it: a Jinja template, or an XComArg; told without Airflow."""
 
 from __future__ import annotations
 

@@ -6,15 +6,20 @@ import math
 import numbers
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
-from enum import Enum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import PlainValidator, ValidationInfo
+from pydantic_core import core_schema
 
 from airflow_provider.scriptrun.config.template import is_reference, is_rendered, is_template, read_text
 from airflow_provider.scriptrun.config.wrong import Wrong, closest, key, shown
+
+if TYPE_CHECKING:
+    from enum import Enum
+
+    from pydantic import GetCoreSchemaHandler, ValidationInfo
 
 #: Takes a value and whether it was rendered; returns what the field holds. Raises :class:`Wrong`.
 Check = Callable[[Any, bool], Any]
@@ -36,13 +41,22 @@ def checked(value: Any, check: Check, *, rendered: bool) -> Any:
     return check(value, rendered)
 
 
-def holding(check: Check) -> PlainValidator:
-    """Return the validator of a field that holds what ``check`` takes, or a template."""
+class holding:  # noqa: N801 - stands in annotations, where it reads as a word
+    """The annotation of a field that holds what ``check`` takes, or a template.
 
-    def validate(value: Any, info: ValidationInfo) -> Any:
-        return checked(value, check, rendered=is_rendered(info.context))
+    It gives pydantic the finished schema: ``PlainValidator`` would do the same, after a look at the function's
+    signature and at a schema for the serializer, which together are most of what a model costs when a DAG file is parsed.
+    """
 
-    return PlainValidator(validate)
+    def __init__(self, check: Check) -> None:
+        self.check = check
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Answer pydantic."""
+        return core_schema.with_info_plain_validator_function(self._validate)
+
+    def _validate(self, value: Any, info: ValidationInfo) -> Any:
+        return checked(value, self.check, rendered=is_rendered(info.context))
 
 
 def optional(check: Check) -> Check:
@@ -214,10 +228,8 @@ def listing(item: Check, *, example: str, text_advice: str = "Write a list.") ->
             raise Wrong(f"must be a list, not {shown(value)}", f"Write for instance {example}.")
         items = []
         for number, one in enumerate(value):
-            try:
+            with found_at(number):
                 items.append(checked(one, item, rendered=rendered))
-            except Wrong as wrong:
-                raise wrong.below(number) from None
         return items
 
     return check
@@ -235,18 +247,29 @@ def mapping(name: Callable[[str], None], item: Check, *, example: str) -> Check:
             raise Wrong(f"must be a dictionary, not {shown(value)}", f"Write for instance {example}.")
         items = {}
         for one, content in value.items():
-            try:
-                if not isinstance(one, str):
-                    raise Wrong("is no text, as a name must be", f"Write {str(one)!r}.")
-                if not rendered and is_template(one):
-                    raise Wrong("has a template in its name", "Airflow renders values only: write the name itself.")
-                name(one)
+            with found_at(key(one)):
+                _check_name(one, name, rendered=rendered)
                 items[one] = checked(content, item, rendered=rendered)
-            except Wrong as wrong:
-                raise wrong.below(key(one)) from None
         return items
 
     return check
+
+
+@contextmanager
+def found_at(place: str | int) -> Iterator[None]:
+    """Say of what is refused within that it stands at ``place``."""
+    try:
+        yield
+    except Wrong as wrong:
+        raise wrong.below(place) from None
+
+
+def _check_name(name: Any, refuse: Callable[[str], None], *, rendered: bool) -> None:
+    if not isinstance(name, str):
+        raise Wrong("is no text, as a name must be", f"Write {str(name)!r}.")
+    if not rendered and is_template(name):
+        raise Wrong("has a template in its name", "Airflow renders values only: write the name itself.")
+    refuse(name)
 
 
 def variable_name(name: str) -> None:
@@ -282,7 +305,7 @@ def location(value: Any, rendered: bool) -> str:
 
 Flag = Annotated[bool, holding(flag)]
 Count = Annotated[int, holding(whole_number(at_least=1))]
-OptionalCount = Annotated["int | None", holding(optional_number(whole_number(at_least=1)))]
-OptionalWhole = Annotated["int | None", holding(optional_number(whole_number()))]
-OptionalSeconds = Annotated["float | None", holding(optional_number(seconds))]
-Variables = Annotated["dict[str, str]", holding(mapping(variable_name, argument, example="{'EPOCHS': '10'}"))]
+OptionalCount = Annotated[int | None, holding(optional_number(whole_number(at_least=1)))]
+OptionalWhole = Annotated[int | None, holding(optional_number(whole_number()))]
+OptionalSeconds = Annotated[float | None, holding(optional_number(seconds))]
+Variables = Annotated[dict[str, str], holding(mapping(variable_name, argument, example="{'EPOCHS': '10'}"))]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import ValidationError
 
 from airflow_provider.scriptrun.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 #: More of a wrong value than this, in characters, says nothing more about it.
 SHOWN_CHARACTERS = 60
@@ -18,7 +20,7 @@ SHOWN_CHARACTERS = 60
 Path = tuple["str | int", ...]
 
 
-class Wrong(ValueError):
+class Wrong(ValueError):  # noqa: N818 - it becomes part of an error, and is none of those that leave this package
     """A validator's refusal; becomes part of a :class:`ConfigurationError` at the model's edge.
 
     :param what: continues the field's path: "must be a whole number, not 'x'".
