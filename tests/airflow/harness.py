@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 NOW = "2026-01-01T00:00:00Z"
 RUN_ID = "manual__2026-01-01T00:00:00+00:00"
+NO_CONNECTION = dict.fromkeys(("host", "schema", "login", "password", "port", "extra"))
 NOT_FOUND = {"detail": {"reason": "not_found", "message": "nothing here"}}
 
 
@@ -236,7 +237,7 @@ class FakeAirflow:
 
     def _lookup(self, kind: str, name: str) -> httpx.Response:
         if kind == "connections" and name in self.connections:
-            return httpx.Response(200, json={"conn_id": name, **self.connections[name]})
+            return httpx.Response(200, json={**NO_CONNECTION, "conn_id": name, **self.connections[name]})
         if kind == "variables" and name in self.variables:
             return httpx.Response(200, json={"key": name, "value": self.variables[name]})
         return httpx.Response(404, json=NOT_FOUND)

@@ -403,3 +403,13 @@ def test_an_environment_may_be_named_in_a_template_field(project: Project) -> No
         FakeAirflow().run(operator(project, config=ScriptRunConfig("code", "train.py", environment=environment))).record
     )
     assert record["environment"]["name"] == "here"
+
+
+@pytest.mark.parametrize("reference", ["conn:hf/password", "var:key"])
+def test_an_api_server_that_is_away_is_not_taken_for_a_missing_connection(project: Project, reference: str) -> None:
+    airflow = FakeAirflow(retries=1)
+    airflow.on_request = lambda _, path: airflow.go_away(away=path.startswith(("/connections/", "/variables/")))
+    config = ScriptRunConfig("code", "train.py", secret_variables={"TOKEN": reference})
+    outcome = airflow.run(operator(project, config=config))
+    assert outcome.state == "up_for_retry"
+    assert not isinstance(outcome.error, ConfigurationError)

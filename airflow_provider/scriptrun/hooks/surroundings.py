@@ -192,8 +192,28 @@ def _sdk_connection(connection_id: str) -> _Found | None:
     try:
         found: _Found = BaseHook.get_connection(connection_id)
     except AirflowNotFoundException:
+        if in_task():
+            from airflow.sdk.execution_time.comms import GetConnection
+
+            _refuse_silence(GetConnection(conn_id=connection_id))
         return None
     return found
+
+
+def _refuse_silence(question: Any) -> None:
+    """Raise ``AirflowRuntimeError`` if the API server does not answer at all.
+
+    The SDK's secrets backend takes an API server that is away for a missing connection (``ExecutionAPISecretsBackend``),
+    and a task must not fail for good over that.
+    """
+    from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import ErrorResponse
+
+    answer = task_runner.SUPERVISOR_COMMS.send(question)
+    unknown = (ErrorType.CONNECTION_NOT_FOUND, ErrorType.VARIABLE_NOT_FOUND)
+    if isinstance(answer, ErrorResponse) and answer.error not in unknown:
+        raise AirflowRuntimeError(answer)
 
 
 def _stored_connection(connection_id: str) -> _Found | None:
@@ -219,6 +239,10 @@ def _variable(name: str) -> str | None:
     except AirflowRuntimeError as error:
         if error.error.error != ErrorType.VARIABLE_NOT_FOUND:
             raise
+        if in_task():
+            from airflow.sdk.execution_time.comms import GetVariable
+
+            _refuse_silence(GetVariable(key=name))
         return _ask_database(lambda: _stored_variable(name))
     return None if found is None else str(found)
 
