@@ -6,7 +6,6 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider.scriptrun.errors import ConfigurationError
 from airflow_provider.scriptrun.targets.contract import Limits, StartRequest
 
 if TYPE_CHECKING:
@@ -17,29 +16,21 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.runs.lineage import Attempt
     from airflow_provider.scriptrun.runs.settings import Settings
     from airflow_provider.scriptrun.snapshot import GitFacts, Snapshot
-    from airflow_provider.scriptrun.targets.contract import Handle, TargetFacts
+    from airflow_provider.scriptrun.targets.contract import ComputeTarget, Handle, TargetFacts
 
 DAY_SECONDS = 86_400.0
 #: Raised by one when a field of config.json changes its meaning.
 SUBMISSION_VERSION = 1
 LOCAL = "local"
-DEFAULT_ENVIRONMENT = "default"
 
 
-def limits_of(config: ScriptRunConfig, settings: Settings, target_type: str, connection: Mapping[str, Any]) -> Limits:
-    """Return what bounds a run: the configuration's own limit, the settings, and what the connection's extras say.
-
-    Raises :class:`ConfigurationError` for an extra that is no number.
-    """
-    is_local = target_type == LOCAL
+def limits_of(config: ScriptRunConfig, settings: Settings, target: ComputeTarget) -> Limits:
+    """Return what bounds a run: the configuration's own limit, the settings, and what the connection says."""
+    is_local = target.target_type == LOCAL
     orphan_after = settings.local_orphan_after_seconds if is_local else settings.orphan_after_seconds
-    max_runs = connection.get("max_runs") or (settings.local_max_runs if is_local else 0)
-    if isinstance(max_runs, bool) or not isinstance(max_runs, int) or max_runs < 0:
-        raise ConfigurationError(
-            f"The connection's max_runs is {max_runs!r:.100}", advice="Write a whole number; 0 for no limit"
-        )
+    max_runs = settings.local_max_runs if target.name == LOCAL else getattr(target, "max_runs", None)
     return Limits(
-        max_run_duration_s=config.max_run_duration_seconds or None,
+        max_run_duration_s=config.max_run_duration_seconds,
         grace_s=settings.cancel_grace_seconds,
         orphan_after_s=float(orphan_after) or None,
         max_runs=max_runs or None,
@@ -48,27 +39,12 @@ def limits_of(config: ScriptRunConfig, settings: Settings, target_type: str, con
     )
 
 
-def variables_of(config: ScriptRunConfig, connection: Mapping[str, Any]) -> dict[str, str]:
-    """Return the script's variables: the connection's, the environment's, the configuration's; the last wins.
-
-    Raises :class:`ConfigurationError` when the connection's are no mapping of texts.
-    """
-    own = connection.get("environment_variables") or {}
-    if not isinstance(own, dict) or not all(isinstance(value, str) for value in own.values()):
-        raise ConfigurationError(
-            "The connection's environment_variables are not usable", advice='Write a JSON object: {"NAME": "text"}'
-        )
-    environment = config.run_config.environment
-    of_environment = environment.environment_variables if environment is not None else {}
-    return {**own, **of_environment, **config.run_config.environment_variables}
-
-
 def start_request(
     *,
     run_id: str,
     lineage: str,
     experiment: str,
-    argv: list[str],
+    argv: tuple[str, ...],
     snapshot: Snapshot,
     plan: EnvironmentPlan,
     variables: Mapping[str, str],
@@ -91,7 +67,7 @@ def start_request(
         run_id=run_id,
         lineage=lineage,
         experiment=experiment,
-        argv=tuple(argv),
+        argv=argv,
         snapshot_id=snapshot.id,
         attempt=attempt,
         environment=plan.document,
@@ -114,7 +90,6 @@ def submission_document(
     phases: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return ``config.json``: what was submitted, as plain JSON without secrets, and the handle to come back by."""
-    environment = config.run_config.environment
     return {
         "version": SUBMISSION_VERSION,
         "run_id": request.run_id,
@@ -139,10 +114,7 @@ def submission_document(
             "sent_files": 0,
             "sent_bytes": 0,
         },
-        "environment": {
-            **request.environment,
-            "name": environment.name if environment is not None else DEFAULT_ENVIRONMENT,
-        },
+        "environment": {**request.environment, "name": config.environment.name},
         "git": {
             "commit": git.commit,
             "branch": git.branch,
@@ -157,7 +129,8 @@ def submission_document(
 
 
 def _plain(config: ScriptRunConfig) -> dict[str, Any]:
-    """Return the configuration as plain JSON; of secret variables only the names."""
-    document: dict[str, Any] = config.model_dump(mode="json")
-    document["secret_variables"] = sorted(config.secret_variables)
+    """Return what a person wrote as plain JSON; of secret variables only the names."""
+    document = config.to_template_dict()
+    if config.secret_variables:
+        document["secret_variables"] = sorted(config.secret_variables)
     return document

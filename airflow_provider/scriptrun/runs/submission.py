@@ -6,6 +6,7 @@ the lineage is stored, and only then the run is asked for.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import uuid
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import (
+    ConfigurationError,
+    NotSupportedError,
     OtherHostError,
     RunCanceledError,
     RunSupersededError,
@@ -38,11 +41,9 @@ from airflow_provider.scriptrun.runs.progress import Progress, readable
 from airflow_provider.scriptrun.runs.reporter import Quiet
 from airflow_provider.scriptrun.runs.request import (
     DAY_SECONDS,
-    LOCAL,
     limits_of,
     start_request,
     submission_document,
-    variables_of,
 )
 from airflow_provider.scriptrun.runs.run import Run
 from airflow_provider.scriptrun.runs.run_folder import RunFolder
@@ -99,6 +100,7 @@ def submit(
         from airflow_provider.scriptrun.runs.surroundings import current
 
         surroundings = current()
+    config = config.resolved()
     check_experiment_name(experiment)
     if run_id is not None:
         check_run_id(run_id)
@@ -157,21 +159,20 @@ class _Submission:
         self._warn_of_hosts()
         argv = launch.argv(self.config)
         secret_variables = {
-            name: self.surroundings.secret(str(reference)) for name, reference in self.config.secret_variables.items()
+            name: self.surroundings.secret(reference) for name, reference in self.config.secret_variables.items()
         }
-        name = self.config.run_config.target or LOCAL
-        extras = {} if name == LOCAL else self.surroundings.connection(name).extra
-        variables = variables_of(self.config, extras)
-        source = self.surroundings.base_directory / (self.config.source_directory or ".")
+        name = self.config.compute_target
+        source = self.surroundings.base_directory / self.config.source_directory
         ours = self._lineage_of(name)
         target = open_target(name, self.surroundings, host_id=(ours.host_id or None) if ours else None)
         try:
-            limits = limits_of(self.config, self.settings, target.target_type, extras)
+            self._refuse_unsupported(target)
+            limits = limits_of(self.config, self.settings, target)
             facts = pool.submit(target.check)
             git = pool.submit(self._git_facts, source)
             plan = self._plan()
             snapshot = self._take(source)
-            self._keep(snapshot)
+            self._find_script(snapshot, is_new=self._keep(snapshot))
             here = self._reach(target, facts.result, ours)
             crash_point(BEFORE_LINEAGE)
             ours = self._store(ours, name, here, limits)
@@ -183,7 +184,7 @@ class _Submission:
                 argv=argv,
                 snapshot=snapshot,
                 plan=plan,
-                variables=variables,
+                variables=self.config.variables,
                 secret_variables=secret_variables,
                 inherit=_words(self.settings.inherit_variables),
                 attempt=self._attempt(),
@@ -245,6 +246,30 @@ class _Submission:
                 "Set [scriptrun] workspace to a folder that all share, or to object storage."
             )
 
+    def _refuse_unsupported(self, target: ComputeTarget) -> None:
+        from airflow_provider.scriptrun.config import unsupported
+
+        if lacking := unsupported(self.config, target.target_type):
+            raise NotSupportedError(" ".join(lacking))
+
+    def _find_script(self, snapshot: Snapshot, *, is_new: bool) -> None:
+        """Refuse a script that the target would not find. What an ignore rule leaves out is looked for once."""
+        script = self.config.script_path
+        if script is None:
+            return
+        if not (snapshot.root / script).is_file():
+            raise ConfigurationError(
+                f"config.script: there is no file {script} in {snapshot.root}",
+                advice="Correct config.script or config.source_directory",
+            )
+        if is_new and os.fsencode(str(script)) not in {entry.path for entry in snapshot.entries}:
+            through_link = any((snapshot.root / parent).is_symlink() for parent in script.parents)
+            if not through_link:
+                raise ConfigurationError(
+                    f"config.script: {script} is not sent, since an ignore rule leaves it out",
+                    advice="Correct .amlignore or .gitignore",
+                )
+
     def _git_facts(self, source: Path) -> GitFacts:
         from airflow_provider.scriptrun.snapshot import git_facts
 
@@ -257,7 +282,7 @@ class _Submission:
         settings = self.settings
         indexes = _words(settings.extra_index_urls)
         planned = plan(
-            self.config.run_config.environment,
+            self.config.environment,
             base_directory=self.surroundings.base_directory,
             settings=EnvironmentSettings(
                 index_url=settings.index_url or None,
@@ -291,7 +316,8 @@ class _Submission:
         self.phases["snapshot"] = round(time.monotonic() - began, 3)
         return snapshot
 
-    def _keep(self, snapshot: Snapshot) -> None:
+    def _keep(self, snapshot: Snapshot) -> bool:
+        """Keep the snapshot; return whether the workspace had not seen it yet."""
         began = time.monotonic()
         progress = self._progress("Keeping the snapshot in the workspace")
         kept = self.workspace.keep_snapshot(snapshot, Path(self.settings.cache_directory), progress.advance)
@@ -301,6 +327,7 @@ class _Submission:
             f"Snapshot {snapshot.id[:12]}: {snapshot.files} files, {readable(snapshot.bytes)}; "
             + (f"{kept.blobs} new in the workspace ({readable(kept.bytes)})." if kept.blobs else "nothing new.")
         )
+        return bool(kept.blobs)
 
     def _reach(self, target: ComputeTarget, first: Callable[[], TargetFacts], ours: Lineage | None) -> TargetFacts:
         try:

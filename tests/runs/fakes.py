@@ -1,0 +1,216 @@
+"""Stand-ins at two seams: a :class:`ComputeTarget` that a test moves along by hand, and surroundings without Airflow."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from airflow_provider.scriptrun.errors import ConfigurationError, TargetUnreachableError, UnknownRunError
+from airflow_provider.scriptrun.runs.settings import Settings
+from airflow_provider.scriptrun.runs.surroundings import ConnectionFields
+from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
+from airflow_provider.scriptrun.targets.contract import (
+    ComputeTarget,
+    FetchedFile,
+    Handle,
+    HostFacts,
+    News,
+    Outcome,
+    RemoteFile,
+    RunStatus,
+    Sent,
+    Started,
+    Stream,
+    StreamPart,
+    TargetFacts,
+)
+
+
+class FakeRun:
+    def __init__(self) -> None:
+        self.status = RunStatus(serial=1, status=Status.STARTING, document={"serial": 1, "status": "Starting"})
+        self.streams = dict.fromkeys(Stream, b"")
+        self.files: dict[str, bytes] = {}
+
+
+class FakeTarget(ComputeTarget):
+    """A target in memory. Tests call :meth:`write`, :meth:`move`, :meth:`end`, and put exceptions into ``trouble``."""
+
+    target_type = "fake"
+    name = "fake"
+
+    def __init__(self, name: str = "fake", host_id: str = "machine-1") -> None:
+        self.name, self._host_id = name, host_id
+        self.runs: dict[str, FakeRun] = {}
+        self.calls: list[tuple] = []
+        self.trouble: list[Exception] = []
+        self.changed = threading.Condition()
+        self.has_snapshot = True
+        self.answers: list[Started] = []
+        self.closed = False
+        self.max_part = 1 << 30
+
+    # What a test does to it
+
+    def run(self, run_id: str = "r") -> FakeRun:
+        return self.runs.setdefault(run_id, FakeRun())
+
+    def write(self, data: bytes, run_id: str = "r", stream: Stream = Stream.RUN_LOG) -> None:
+        with self.changed:
+            self.run(run_id).streams[stream] += data
+            self.changed.notify_all()
+
+    def move(self, status: Status, run_id: str = "r", **more) -> None:
+        with self.changed:
+            run = self.run(run_id)
+            document = {"serial": run.status.serial + 1, "status": status.value}
+            run.status = replace(run.status, serial=run.status.serial + 1, status=status, document=document, **more)
+            self.changed.notify_all()
+
+    def end(self, status: Status = Status.COMPLETED, run_id: str = "r", **more) -> None:
+        self.move(status, run_id, **more)
+
+    # The verbs
+
+    def _ask(self, *call) -> None:
+        self.calls.append(call)
+        if self.trouble:
+            raise self.trouble.pop(0)
+
+    def check(self):
+        self._ask("check")
+        return TargetFacts(
+            host=HostFacts(self._host_id, "boot", "fake-host"), root="/root", user="u", python="3.11", interpreter="/p",
+            implementation="cpython", system="Linux", machine="x", libc=None, supervisor="1", protocol=1,
+        )  # fmt: skip
+
+    def start(self, request):
+        self._ask("start", request.run_id)
+        self.request = request
+        if self.answers:
+            return self.answers.pop(0)
+        if not self.has_snapshot:
+            return Started(Outcome.MISSING, request.run_id)
+        joined = request.run_id in self.runs
+        return Started(Outcome.ACCEPTED, request.run_id, status=self.run(request.run_id).status, joined=joined)
+
+    def send(self, snapshot, *, progress=None):
+        self._ask("send", snapshot.id)
+        self.has_snapshot = True
+        return Sent(snapshot.files, snapshot.bytes)
+
+    def poll(self, cursors, *, wait_s=20.0, max_bytes=1 << 22):
+        self._ask("poll")
+        (cursor,) = cursors
+        if cursor.run_id not in self.runs:
+            return [News(cursor.run_id, None, error=UnknownRunError(f"no run {cursor.run_id}"))]
+        end = time.monotonic() + wait_s
+        with self.changed:
+            while True:
+                run = self.runs[cursor.run_id]
+                parts, room = [], min(max_bytes, self.max_part)
+                for stream, offset in cursor.offsets.items():
+                    data = run.streams[stream]
+                    parts.append(StreamPart(stream, offset, data[offset : offset + room], len(data)))
+                if run.status.serial != cursor.seen or any(part.data for part in parts):
+                    return [News(cursor.run_id, run.status, tuple(parts))]
+                if self.closed or self.trouble:
+                    raise TargetUnreachableError("The connection was closed")
+                if not self.changed.wait(max(0.0, end - time.monotonic())) and time.monotonic() >= end:
+                    return []
+
+    def cancel(self, run_id, *, lineage=None, reason=Reason.CANCELED, wait_s=60.0):
+        self._ask("cancel", run_id, reason)
+        if not self.run(run_id).status.is_terminal:
+            self.end(Status.CANCELED, run_id, reason=reason)
+        return self.runs[run_id].status
+
+    def files(self, run_id):
+        self._ask("files", run_id)
+        files = self.runs[run_id].files
+        return [RemoteFile(path, len(data), hashlib.sha256(data).hexdigest()) for path, data in files.items()]
+
+    def fetch(self, run_id: str, paths: Iterable) -> Iterator[FetchedFile]:
+        self._ask("fetch", run_id, tuple(paths))
+        for path in paths:
+            data = self.runs[run_id].files[path]
+            chunks = iter([data[at : at + 65536] for at in range(0, len(data), 65536)])
+            yield FetchedFile(path, len(data), 0, chunks)
+
+    def status(self, run_ids):
+        self._ask("status")
+        return {run_id: self.runs[run_id].status for run_id in run_ids if run_id in self.runs}
+
+    def handle(self, started, lineage):
+        run_id = started if isinstance(started, str) else started.run_id
+        return Handle("fake", self.name, self._host_id, "/root", run_id, lineage, "1", 1)
+
+    def close(self) -> None:
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
+
+
+class FakeSurroundings:
+    """Settings under a folder of the test's own; no Airflow."""
+
+    hosts_may_differ = False
+    is_terminal = False
+
+    def __init__(self, folder: Path, **settings) -> None:
+        self.base_directory = folder
+        self.settings = Settings(
+            workspace=str(folder / "workspace"),
+            cache_directory=str(folder / "cache"),
+            local_root=str(folder / "root"),
+            **{"poll_wait_seconds": 5.0, "cancel_grace_seconds": 2.0, **settings},
+        )
+        self.masked: list[str] = []
+        self.connections: dict[str, ConnectionFields] = {}
+
+    def connection(self, connection_id: str) -> ConnectionFields:
+        if connection_id not in self.connections:
+            raise ConfigurationError(f"There is no connection {connection_id}")
+        return self.connections[connection_id]
+
+    def secret(self, reference: str) -> str:
+        self.masked.append("s3cret")
+        return "s3cret"
+
+    def mask(self, secret: str) -> None:
+        self.masked.append(secret)
+
+
+class Ears:
+    """A reporter that remembers what it heard; ``heard`` waits for a line."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+        self._changed = threading.Condition()
+
+    def _hear(self, where: list[str], text: str) -> None:
+        with self._changed:
+            where.append(text)
+            self._changed.notify_all()
+
+    def line(self, text: str) -> None:
+        self._hear(self.lines, text)
+
+    def note(self, text: str) -> None:
+        self._hear(self.notes, text)
+
+    def warning(self, text: str) -> None:
+        self._hear(self.warnings, text)
+
+    def heard(self, text: str, timeout: float = 30.0) -> None:
+        """Wait until a line, note or warning holds ``text``."""
+        with self._changed:
+            assert self._changed.wait_for(
+                lambda: any(text in line for line in [*self.lines, *self.notes, *self.warnings]), timeout
+            ), f"{text!r} did not come; {self.lines=} {self.notes=} {self.warnings=}"

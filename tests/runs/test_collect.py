@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from airflow_provider.scriptrun.errors import ProtocolError, TargetUnreachableError
+from airflow_provider.scriptrun.runs import collect as collecting
+from airflow_provider.scriptrun.runs.collect import collect, collected_files
+from airflow_provider.scriptrun.targets.contract import RemoteFile
+from tests.runs.fakes import FakeTarget
+
+FILES = {
+    "run.log": b"hello\n" * 1000,
+    "messages.jsonl": b"",
+    "outputs/model.bin": os.urandom(300_000),
+    "outputs/deep/er/a b.txt": "é".encode(),
+    "logs/x.log": b"x",
+}
+FOLDER = "experiments/e/r"
+
+
+@pytest.fixture
+def target():
+    target = FakeTarget()
+    target.run("r").files = dict(FILES)
+    return target
+
+
+def fetched(target) -> list[str]:
+    return [path for call in target.calls if call[0] == "fetch" for path in call[2]]
+
+
+def content(store) -> dict[str, bytes]:
+    return {path: store.get(f"{FOLDER}/{path}") for path in store.walk(FOLDER) if path != "files.json"}
+
+
+def test_everything_comes_whole_and_is_not_fetched_twice(workspace, target):
+    store = workspace.objects
+    files = collect(target, "r", store, FOLDER)
+    assert content(store) == FILES
+    assert [file.path for file in files] == sorted(FILES)
+    assert collected_files(store, FOLDER) == files
+    target.calls.clear()
+    assert collect(target, "r", store, FOLDER) == files
+    assert fetched(target) == []
+
+
+def test_only_what_the_workspace_lacks_is_fetched(folder_workspace, target):
+    store = folder_workspace.objects
+    collect(target, "r", store, FOLDER)
+    target.runs["r"].files.update({"outputs/new": b"1", "logs/x.log": b"y"})
+    store.remove(f"{FOLDER}/run.log")
+    target.calls.clear()
+    collect(target, "r", store, FOLDER)
+    assert fetched(target) == ["logs/x.log", "outputs/new", "run.log"]
+    assert content(store) == target.runs["r"].files
+
+
+def test_a_collection_that_broke_off_goes_on_with_the_rest(folder_workspace, target):
+    store = folder_workspace.objects
+
+    class Breaking(FakeTarget):
+        def fetch(self, run_id, paths):
+            for number, file in enumerate(target.fetch(run_id, paths)):
+                if number == 2:
+                    yield replace(file, chunks=self.broken(file))
+                    return
+                yield file
+
+        def broken(self, file):
+            yield next(file.chunks)
+            raise TargetUnreachableError("the connection broke")
+
+    breaking = Breaking()
+    breaking.runs = target.runs
+    with pytest.raises(TargetUnreachableError):
+        collect(breaking, "r", store, FOLDER)
+    kept = set(content(store))
+    assert kept == {"logs/x.log", "messages.jsonl"}
+    assert collected_files(store, FOLDER) == []
+    target.calls.clear()
+    collect(target, "r", store, FOLDER)
+    assert set(fetched(target)) == set(FILES) - kept
+    assert content(store) == FILES
+
+
+HOSTILE = [
+    "../../../etc/passwd", "/etc/passwd", "outputs/../../x", "outputs/./x", "outputs//x", "outputs/", "outputs", "",
+    "outputs/a\0b", "record.json", "config.json", "files.json", "code/train.py", "outputs/" + "x" * 256,
+    "outputs/" + "x/" * 2000 + "x", "logs/..", "changes.patch",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", HOSTILE)
+def test_a_path_that_no_run_of_ours_has_is_refused(folder_workspace, target, path):
+    target.runs["r"].files = {"outputs/good": b"1", path: b"evil"}
+    with pytest.raises(ProtocolError, match="no run of ours"):
+        collect(target, "r", folder_workspace.objects, FOLDER)
+    assert folder_workspace.objects.walk("") == {}
+
+
+def test_a_list_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(collecting, "MAX_FILES", 10)
+    with pytest.raises(ProtocolError, match="more than 10 files"):
+        collecting.check_files(RemoteFile(f"outputs/{n}", 1, "a" * 64) for n in range(10**9))
+
+
+@pytest.mark.parametrize("sent", [b"x" * 999, b"x" * 1001, b"y" * 1000, b""])
+def test_what_is_not_what_was_announced_is_not_kept(workspace, target, sent):
+    class Lying(FakeTarget):
+        def fetch(self, run_id, paths):
+            for file in target.fetch(run_id, paths):
+                yield replace(file, chunks=iter([sent]))
+
+    target.runs["r"].files = {"outputs/a": b"x" * 1000}
+    lying = Lying()
+    lying.runs = target.runs
+    with pytest.raises(ProtocolError, match="announced"):
+        collect(lying, "r", workspace.objects, FOLDER)
+    assert workspace.objects.walk("") == {}
+
+
+def test_a_target_that_sends_other_files_or_too_few_is_refused(folder_workspace, target):
+    class Other(FakeTarget):
+        def fetch(self, run_id, paths):
+            yield from target.fetch(run_id, reversed(list(paths)))
+
+    class Few(FakeTarget):
+        def fetch(self, run_id, paths):
+            yield from target.fetch(run_id, list(paths)[:1])
+
+    for kind in (Other, Few):
+        other = kind()
+        other.runs = target.runs
+        with pytest.raises(ProtocolError, match=r"Asked for|sent nothing"):
+            collect(other, "r", folder_workspace.objects, FOLDER)
+
+
+def test_progress_ends_at_the_total(folder_workspace, target):
+    seen = []
+    collect(target, "r", folder_workspace.objects, FOLDER, lambda done, total: seen.append((done, total)))
+    total = sum(map(len, FILES.values()))
+    assert seen[-1] == (total, total)
