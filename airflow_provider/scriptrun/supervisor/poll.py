@@ -62,7 +62,8 @@ def poll(request: Dict[str, Any], channel: Channel) -> None:
                 continue  # look again: something may have happened before we began to listen
         if not _wait(channel, ears, min(left, LOOK_PAUSE_S if ears else BLIND_PAUSE_S)):
             break
-    share = max(MIN_SHARE_BYTES, int(request.get("max_bytes") or DEFAULT_MAX_BYTES) // max(1, len(news)))
+    max_bytes = int(request.get("max_bytes") or DEFAULT_MAX_BYTES)
+    share = max(min(MIN_SHARE_BYTES, max_bytes), max_bytes // max(1, len(news)))
     for item in news:
         _send(channel, item, share)
     channel.writer.json({"end": True})
