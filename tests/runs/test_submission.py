@@ -1,0 +1,385 @@
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+
+import pytest
+
+from airflow_provider.scriptrun.config import Environment, ScriptRunConfig
+from airflow_provider.scriptrun.errors import (
+    ConfigurationError,
+    NotSupportedError,
+    OtherHostError,
+    RunCanceledError,
+    RunSupersededError,
+    SnapshotError,
+    TargetRefusedError,
+    TargetUnreachableError,
+    WorkspaceError,
+)
+from airflow_provider.scriptrun.runs import previous, watch
+from airflow_provider.scriptrun.runs.lineage import CURSOR, DELIVERED, LINEAGE, Attempt
+from airflow_provider.scriptrun.runs.run import Run
+from airflow_provider.scriptrun.runs.submission import submit
+from airflow_provider.scriptrun.runs.workspace import Workspace
+from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
+from airflow_provider.scriptrun.targets import registry
+from airflow_provider.scriptrun.targets.contract import Outcome, RunStatus, Started
+from tests.runs.fakes import Ears, FakeSurroundings, FakeTarget
+
+
+class State(dict):
+    """A lineage store in memory, as a task's would be."""
+
+    def set(self, name, value):
+        self[name] = json.loads(json.dumps(value))
+
+
+class World:
+    """One fake target per connection, a source directory, and a way to submit."""
+
+    def __init__(self, folder, monkeypatch):
+        self.folder = folder
+        self.surroundings = FakeSurroundings(folder)
+        self.workspace = Workspace.from_config(self.surroundings)
+        self.targets = {"fake": FakeTarget("fake"), "other": FakeTarget("other", host_id="machine-2")}
+        self.opened: list[tuple] = []
+        self.ears = Ears()
+        self.state = State()
+        (folder / "source").mkdir()
+        (folder / "source" / "train.py").write_text("print('hello')\n")
+        monkeypatch.setattr(registry, "open_target", self._open)
+        monkeypatch.setattr(registry, "open_handle", lambda handle, _s: self._open(handle.connection, _s))
+        monkeypatch.setattr(watch, "FIRST_PAUSE_SECONDS", 0.01)
+        monkeypatch.setattr(watch, "LONGEST_PAUSE_SECONDS", 0.02)
+
+    @property
+    def target(self) -> FakeTarget:
+        return self.targets["fake"]
+
+    def _open(self, name, _surroundings, host_id=None):
+        self.opened.append((name, host_id))
+        target = self.targets[name]
+        target.closed = False
+        if host_id and host_id != target._host_id:
+            target.trouble.append(OtherHostError("another host", why="its id is another"))
+        return target
+
+    def submit(self, *, run_id=None, attempt=None, tags=None, should_stop=None, **fields) -> Run:
+        fields = {"source_directory": "source", "script": "train.py", "compute_target": "fake", **fields}
+        return submit(
+            ScriptRunConfig(**fields), workspace=self.workspace, experiment="churn", reporter=self.ears,
+            lineage=None if run_id else self.state, surroundings=self.surroundings, run_id=run_id, attempt=attempt,
+            tags=tags, should_stop=should_stop, airflow={"dag_id": "d"},
+        )  # fmt: skip
+
+    def calls(self, *verbs) -> list[str]:
+        return [call[0] for call in self.target.calls if not verbs or call[0] in verbs]
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    return World(tmp_path, monkeypatch)
+
+
+def test_an_unchanged_tree_is_one_request_with_ids_only(world):
+    world.submit()
+    assert world.calls() == ["check", "start"]
+
+
+def test_what_is_missing_is_sent_and_the_run_asked_for_again(world):
+    world.target.has_snapshot = False
+    run = world.submit()
+    assert world.calls() == ["check", "start", "send", "start"]
+    assert run.submission["snapshot"]["sent_files"] == 1
+    assert set(run.submission["phases"]) == {"snapshot", "keep", "send"}
+
+
+def test_the_lineage_is_stored_before_the_run_is_asked_for(world, monkeypatch):
+    seen = []
+    monkeypatch.setattr(world.target, "start", lambda request: seen.append(dict(world.state)) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        world.submit()
+    (state,) = seen
+    assert re.fullmatch(r"churn_\d{10}_[0-9a-f]{8}", state[LINEAGE]["run_id"])
+    assert (state[LINEAGE]["connection"], state[LINEAGE]["host_id"]) == ("fake", "machine-1")
+    assert Run.get(world.workspace, state[LINEAGE]["run_id"]).submission["command"] == ["python", "train.py"]
+
+
+def test_the_next_try_asks_under_the_same_lineage_and_joins_what_there_is(world):
+    first = world.submit(attempt=Attempt(try_number=1))
+    joined = Started(Outcome.ACCEPTED, first.id, RunStatus(1, Status.RUNNING), joined=True)
+    world.target.answers = [joined]
+    second = world.submit(attempt=Attempt(try_number=2, max_tries=3))
+    assert second.id == first.id
+    assert second.submission == first.submission
+    assert world.target.request.lineage == first.submission["handle"]["lineage"]
+    assert world.target.request.attempt == Attempt(2, 3, 0, delivered=False)
+    assert world.state[LINEAGE]["run_id"] == first.id
+    assert world.workspace.run_ids("churn") == [first.id]
+    assert any("Joined" in note for note in world.ears.notes)
+
+
+def test_a_try_after_the_delivery_says_so(world):
+    run = world.submit()
+    run.mark_delivered()
+    assert world.state[DELIVERED] == run.id
+    world.submit(attempt=Attempt(try_number=2))
+    assert world.target.request.attempt.delivered
+    world.submit(attempt=Attempt(try_number=3))
+    assert not world.target.request.attempt.delivered, "that was another run"
+
+
+def test_a_joined_run_that_the_workspace_does_not_know_is_described(world):
+    world.target.run("churn_1_00000000")
+    status = RunStatus(1, Status.RUNNING)
+    world.target.answers = [Started(Outcome.ACCEPTED, "churn_1_00000000", status, joined=True)]
+    run = world.submit()
+    assert run.id == "churn_1_00000000"
+    assert Run.get(world.workspace, run.id).submission["handle"]["run_id"] == run.id
+
+
+def test_a_newer_try_is_left_alone(world):
+    world.target.answers = [Started(Outcome.SUPERSEDED, "churn_9_9", try_number=5)]
+    with pytest.raises(RunSupersededError, match=r"try \(5\).*churn_9_9"):
+        world.submit()
+    assert world.workspace.run_ids("churn") == []
+
+
+def test_a_run_that_was_cancelled_before_its_start_says_so(world):
+    world.target.answers = [Started(Outcome.CANCELED, "x")]
+    with pytest.raises(RunCanceledError, match="before it started"):
+        world.submit()
+
+
+def test_a_target_that_never_has_enough_is_an_error(world):
+    world.target.answers = [Started(Outcome.MISSING, "x"), Started(Outcome.MISSING, "x")]
+    with pytest.raises(TargetRefusedError, match="again after it was sent"):
+        world.submit()
+
+
+def test_an_unreachable_target_is_tried_again_later_and_never_elsewhere(world):
+    world.target.trouble = [TargetUnreachableError(f"trouble {n}") for n in range(6)]
+    world.submit()
+    assert len(world.ears.warnings) == 5, "the first was the look ahead"
+    assert world.opened == [("fake", None)]
+
+
+def test_a_submission_that_is_told_to_stop_gives_up_waiting(world):
+    stop = threading.Event()
+    world.target.trouble = [TargetUnreachableError("no route")] * 1000
+    threading.Timer(0.2, stop.set).start()
+    with pytest.raises(TargetUnreachableError):
+        world.submit(should_stop=stop.is_set)
+    assert LINEAGE not in world.state
+
+
+def test_another_host_under_the_same_name_is_not_here(world):
+    world.submit()
+    world.target._host_id = "machine-9"
+    with pytest.raises(OtherHostError, match=r"may still be alive there.*will have ended itself"):
+        world.submit()
+    assert world.calls("start") == ["start"]
+
+
+def test_another_host_may_take_over_once_the_run_has_surely_ended_itself(world, monkeypatch):
+    world.submit()
+    world.target._host_id = "machine-9"
+    lineage = world.state[LINEAGE]
+    lineage["watched_at"] = time.time() - lineage["orphan_after_s"] - previous.LEASE_MARGIN_SECONDS + 30
+    with pytest.raises(OtherHostError):
+        world.submit()
+    lineage["watched_at"] -= 60
+    world.state[CURSOR] = {"run": lineage["run_id"], "at": time.time(), "seen": 1, "offsets": {}}
+    with pytest.raises(OtherHostError):
+        world.submit()
+    del world.state[CURSOR]
+    assert world.submit().id in world.target.runs
+
+
+def test_a_run_on_a_target_that_is_not_configured_any_more_is_seen_dead_first(world):
+    first = world.submit()
+    second = world.submit(compute_target="other")
+    assert world.target.runs[first.id].status.status is Status.CANCELED
+    assert ("cancel", first.id, Reason.SUPERSEDED) in world.target.calls
+    assert second.id in world.targets["other"].runs
+    assert world.state[LINEAGE]["connection"] == "other"
+    assert second.submission["handle"]["lineage"] != first.submission["handle"]["lineage"]
+
+
+def test_nothing_starts_elsewhere_while_the_old_target_cannot_be_asked(world):
+    world.submit()
+    world.target.trouble = [TargetUnreachableError("no route")] * 3
+    with pytest.raises(TargetUnreachableError):
+        world.submit(compute_target="other")
+    assert world.targets["other"].runs == {}
+
+
+def test_what_an_earlier_run_left_is_collected(world):
+    first = world.submit()
+    world.target.runs[first.id].files = {"outputs/a": b"1", "run.log": b"x\n"}
+    world.target.end(Status.FAILED, first.id, reason=Reason.SCRIPT, exit_code=1)
+    status = RunStatus(1, Status.STARTING)
+    fresh = Started(Outcome.ACCEPTED, "new", status, previous=(first.id, "unknown"))
+    world.target.run("new")
+    world.target.answers = [fresh]
+    world.submit(attempt=Attempt(try_number=2))
+    record = Run.get(world.workspace, first.id).record
+    assert (record["status"], record["outputs"]["count"]) == ("Failed", 1)
+
+
+def test_trouble_with_an_earlier_run_does_not_stop_the_new_one(world, monkeypatch):
+    first = world.submit()
+    world.target.runs[first.id].files = {"../evil": b"1"}
+    world.target.end(Status.FAILED, first.id)
+    world.target.run("new")
+    world.target.answers = [Started(Outcome.ACCEPTED, "new", RunStatus(1, Status.STARTING), previous=(first.id,))]
+    assert world.submit().id == "new"
+    assert any("could not be collected" in text for text in world.ears.warnings)
+
+
+def test_the_same_run_id_twice_is_the_same_run(world):
+    first = world.submit(run_id="mine")
+    second = world.submit(run_id="mine")
+    assert (first.id, second.id) == ("mine", "mine")
+    assert second.submission == first.submission
+    assert [call for call in world.target.calls if call[0] == "start"] == [("start", "mine")] * 2
+    world.target.end(run_id="mine")
+    first.watch()
+    first.collect()
+    third = world.submit(run_id="mine")
+    assert world.calls("start") == ["start", "start"], "what is recorded is not asked for again"
+    assert third.get_status() == "Completed"
+
+
+def test_two_at_once_with_one_run_id_ask_under_one_lineage(world):
+    lineages = []
+    start = world.target.start
+    barrier = threading.Barrier(2)
+
+    def both(request):
+        lineages.append(request.lineage)
+        barrier.wait(20)
+        return start(request)
+
+    world.target.start = both
+    threads = [threading.Thread(target=world.submit, kwargs={"run_id": "mine"}) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(lineages) == 2
+    assert len(set(lineages)) == 1
+
+
+def test_many_at_once_get_runs_of_their_own(world):
+    ids = []
+    threads = [threading.Thread(target=lambda: ids.append(_fresh(world).id)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(ids)) == 8
+    assert len(world.workspace.objects.names("snapshots")) == 1
+
+
+def _fresh(world) -> Run:
+    return submit(
+        ScriptRunConfig("source", "train.py", compute_target="fake"), workspace=world.workspace, experiment="churn",
+        surroundings=world.surroundings,
+    )  # fmt: skip
+
+
+def test_what_is_asked_is_what_was_configured(world):
+    world.surroundings.connections = {}
+    world.submit(
+        arguments=["--lr", 0.1, "two words", "$HOME"],
+        environment=Environment(name="e", environment_variables={"A": "1", "B": "1"}),
+        environment_variables={"B": "2"},
+        secret_variables={"TOKEN": "conn:hf/password"},
+        max_run_duration_seconds=5,
+        tags={"a": "1", "b": "1"},
+    )
+    request = world.target.request
+    assert request.argv == ("python", "train.py", "--lr", "0.1", "two words", "$HOME")
+    assert request.variables == {"A": "1", "B": "2"}
+    assert request.secret_variables == {"TOKEN": "s3cret"}
+    assert (request.limits.max_run_duration_s, request.limits.grace_s, request.limits.orphan_after_s) == (5, 2, 86400)
+    assert request.context["tags"] == {"a": "1", "b": "1"}
+    assert request.context["airflow"] == {"dag_id": "d"}
+
+
+def test_a_command_is_items_or_the_text_of_a_shell(world):
+    world.submit(script=None, command=["echo", "a b"])
+    assert world.target.request.argv == ("echo", "a b")
+    world.submit(script=None, command="echo $A | wc")
+    assert world.target.request.argv == ("/bin/sh", "-c", "echo $A | wc")
+
+
+def test_no_secret_is_kept_anywhere(world):
+    run = world.submit(secret_variables={"TOKEN": "conn:hf/password"})
+    world.target.end(run_id=run.id)
+    run.watch()
+    run.collect()
+    for name in world.workspace.objects.walk(""):
+        content = world.workspace.objects.get(name)
+        assert b"s3cret" not in content, name
+        assert b"conn:hf" not in content, name
+    assert "s3cret" in world.surroundings.masked
+
+
+def test_a_folder_for_a_workspace_warns_where_workers_have_hosts_of_their_own(world):
+    world.submit()
+    assert world.ears.warnings == []
+    world.surroundings.hosts_may_differ = True
+    world.submit()
+    assert "[scriptrun] workspace" in world.ears.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "text"),
+    [
+        ({"source_directory": "nowhere"}, SnapshotError, "nowhere"),
+        ({"script": "missing.py"}, ConfigurationError, r"config\.script.*missing\.py"),
+        ({"script": "ignored.py"}, ConfigurationError, "ignore rule"),
+        ({"script": "{{ params.x }}"}, ConfigurationError, "template"),
+        ({"inputs": {"a": "s3://b/c"}}, NotSupportedError, "inputs"),
+        ({"run_config": {"framework": "PySpark"}}, NotSupportedError, "PySpark"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_is_asked(world, fields, error, text):
+    (world.folder / "source" / ".gitignore").write_text("ignored.py\n")
+    (world.folder / "source" / "ignored.py").write_text("")
+    with pytest.raises(error, match=text):
+        world.submit(**fields)
+    assert world.calls("start") == []
+    assert LINEAGE not in world.state
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a b", "ä", "a" * 256, "a/b", "../a", None])
+def test_a_name_that_is_none_is_refused(world, name):
+    config = ScriptRunConfig("source", "train.py")
+    with pytest.raises(ConfigurationError, match="name of an experiment"):
+        submit(config, workspace=world.workspace, experiment=name, surroundings=world.surroundings)
+    if name != "a" * 256 or name is None:
+        return
+    with pytest.raises(ConfigurationError, match="run id"):
+        submit(config, workspace=world.workspace, experiment="e", run_id=name, surroundings=world.surroundings)
+
+
+def test_the_longest_experiment_has_runs_with_short_ids(world):
+    run = submit(
+        ScriptRunConfig("source", "train.py", compute_target="fake"), workspace=world.workspace,
+        experiment="e" * 255, surroundings=world.surroundings,
+    )  # fmt: skip
+    assert len(run.id) < 128
+    assert Run.get(world.workspace, run.id).experiment == "e" * 255
+
+
+def test_a_workspace_that_cannot_be_written_stops_before_anything_is_asked(world):
+    (world.folder / "workspace").write_text("a file")
+    with pytest.raises(WorkspaceError, match=r"workspace.*cannot be"):
+        world.submit()
+    assert world.calls("start") == []
