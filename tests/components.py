@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,14 +31,18 @@ def is_required(component: str) -> bool:
 
 @functools.cache
 def find_python(version: str) -> str | None:
-    """Return an interpreter of this version (``3.8``), as uv finds it; none is downloaded."""
-    uv = find_uv()
-    if uv is None:
-        return None
-    command = [uv, "python", "find", "--no-project", "--no-config", "--system", version]
-    environment = dict(os.environ, UV_PYTHON_DOWNLOADS="never")
-    answer = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/", check=False)
-    return answer.stdout.strip() or None if answer.returncode == 0 else None
+    """Return an interpreter of this version (``3.8``) from PATH or from pyenv; none is downloaded."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    candidates = [
+        *sorted(pyenv.glob(f"versions/{version}.*/bin/python"), reverse=True),
+        shutil.which(f"python{version}"),
+    ]
+    question = "import sys; sys.stdout.write('%d.%d' % sys.version_info[:2])"
+    for candidate in filter(None, candidates):
+        answer = subprocess.run([str(candidate), "-c", question], capture_output=True, text=True, check=False)
+        if answer.stdout == version:
+            return str(candidate)
+    return None
 
 
 @functools.cache

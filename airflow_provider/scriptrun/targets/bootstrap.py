@@ -20,7 +20,6 @@ import os
 import py_compile
 import shutil
 import struct
-import sys
 import zipfile
 
 PRIVATE = 0o700
@@ -66,9 +65,9 @@ def main() -> None:
         try:
             install(os.path.expanduser(root), version, replace == "replace", data)
         except OSError as error:
-            result["error"] = f"{error.filename or root}: {error.strerror}"
+            result["error"] = "%s: %s" % (error.filename or root, error.strerror)
             result["errno"] = errno.errorcode.get(error.errno or 0)
-    sys.stdout.write(f"\nscriptrun-install {json.dumps(result)}\n")
+    sys.stdout.write("\nscriptrun-install %s\n" % json.dumps(result))
     sys.stdout.flush()
 
 

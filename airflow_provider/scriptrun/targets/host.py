@@ -64,7 +64,7 @@ class HostTarget(ComputeTarget):
         version: str | None = None,
     ) -> None:
         self.name, self.root, self.max_runs = name, root, max_runs
-        self._transport, self._tools, self._variables = transport, dict(tools or {}), dict(variables or {})
+        self._transport, self._tools, self.variables = transport, dict(tools or {}), dict(variables or {})
         self._host_id = host_id or ""
         self._sessions = Sessions(transport, name, root, interpreter, host_id or None, version)
 
@@ -231,7 +231,7 @@ class HostTarget(ComputeTarget):
             "secret_environment": dict(request.secret_environment),
             "launch": {
                 "argv": list(request.argv),
-                "variables": {**self._variables, **request.variables},
+                "variables": {**self.variables, **request.variables},
                 "secret_variables": dict(request.secret_variables),
                 "inherit": list(request.inherit),
             },
