@@ -9,7 +9,7 @@ from pydantic import Field
 from airflow_provider.scriptrun.config.element import OPTIONAL_PART, PART, Element
 from airflow_provider.scriptrun.config.names import EnvironmentKind
 from airflow_provider.scriptrun.config.secret import secret
-from airflow_provider.scriptrun.config.template import is_template
+from airflow_provider.scriptrun.config.template import holds_template, is_template
 from airflow_provider.scriptrun.config.values import Flag, argument, holding, listing, optional, path, text
 from airflow_provider.scriptrun.config.wrong import Wrong
 
@@ -104,7 +104,8 @@ class DockerSection(Element):
         used = [name for name in named if not is_template(getattr(self, name))]
         if len(used) > 1:
             yield Wrong(f"cannot be used together with {used[0]}", "Keep one of the two.", (used[1],))
-        if not named and self.base_image_registry != ContainerRegistry():
+        registry = self.base_image_registry
+        if not named and registry != ContainerRegistry() and not holds_template(registry):
             yield Wrong("has no image to fetch", "Name the image in base_image.", ("base_image_registry",))
 
 

@@ -196,7 +196,7 @@ class ScriptRunConfig(Element):
     @property
     def script(self) -> str | None:
         """``run_config.script``."""
-        return self.run_config.script
+        return self._known_run_config.script
 
     @script.setter
     def script(self, value: Any) -> None:
@@ -205,7 +205,7 @@ class ScriptRunConfig(Element):
     @property
     def arguments(self) -> list[str]:
         """``run_config.arguments``."""
-        return self.run_config.arguments
+        return self._known_run_config.arguments
 
     @arguments.setter
     def arguments(self, value: Any) -> None:
@@ -214,7 +214,7 @@ class ScriptRunConfig(Element):
     @property
     def command(self) -> str | list[str] | None:
         """``run_config.command``."""
-        return self.run_config.command
+        return self._known_run_config.command
 
     @command.setter
     def command(self, value: Any) -> None:
@@ -223,7 +223,7 @@ class ScriptRunConfig(Element):
     @property
     def compute_target(self) -> str:
         """``run_config.target``."""
-        return self.run_config.target
+        return self._known_run_config.target
 
     @compute_target.setter
     def compute_target(self, value: Any) -> None:
@@ -232,7 +232,7 @@ class ScriptRunConfig(Element):
     @property
     def environment(self) -> Environment:
         """``run_config.environment``."""
-        return self.run_config.environment
+        return self._known_run_config.environment
 
     @environment.setter
     def environment(self, value: Any) -> None:
@@ -241,7 +241,7 @@ class ScriptRunConfig(Element):
     @property
     def environment_variables(self) -> dict[str, str]:
         """``run_config.environment_variables``."""
-        return self.run_config.environment_variables
+        return self._known_run_config.environment_variables
 
     @environment_variables.setter
     def environment_variables(self, value: Any) -> None:
@@ -250,7 +250,7 @@ class ScriptRunConfig(Element):
     @property
     def docker_runtime_config(self) -> DockerConfiguration:
         """``run_config.docker``."""
-        return self.run_config.docker
+        return self._known_run_config.docker
 
     @docker_runtime_config.setter
     def docker_runtime_config(self, value: Any) -> None:
@@ -259,7 +259,7 @@ class ScriptRunConfig(Element):
     @property
     def max_run_duration_seconds(self) -> float | None:
         """``run_config.max_run_duration_seconds``."""
-        return self.run_config.max_run_duration_seconds
+        return self._known_run_config.max_run_duration_seconds
 
     @max_run_duration_seconds.setter
     def max_run_duration_seconds(self, value: Any) -> None:
@@ -268,7 +268,7 @@ class ScriptRunConfig(Element):
     @property
     def distributed_job_config(self) -> DistributedConfiguration | None:
         """The part of ``run_config`` that its communicator makes count."""
-        return self.run_config.distributed_job_config
+        return self._known_run_config.distributed_job_config
 
     @distributed_job_config.setter
     def distributed_job_config(self, value: Any) -> None:
@@ -277,11 +277,18 @@ class ScriptRunConfig(Element):
         except Wrong as wrong:
             refuse(type(self).__name__, [(self._path((_DISTRIBUTED,)), wrong)])
         for name, content in fields.items():
-            setattr(self.run_config, name, content)
+            setattr(self._known_run_config, name, content)
+
+    @property
+    def _known_run_config(self) -> RunConfiguration:
+        if not isinstance(self.run_config, RunConfiguration):
+            wrong = Wrong("is not known before a task renders it", "Put templates into its fields, to read the others.")
+            refuse(type(self).__name__, [(self._path(("run_config",)), wrong)])
+        return self.run_config
 
     def _assign(self, keyword: str, value: Any) -> None:
         field = KEYWORDS[keyword]
-        run_config = self.run_config
+        run_config = self._known_run_config
         with translated(type(self).__name__, lambda found: self._path((keyword, *found[1:]))):
             run_config.__pydantic_validator__.validate_assignment(run_config, field, value)
         run_config._settle(run_config._place)
@@ -357,7 +364,11 @@ def _merged(run_config: Any, wanted: dict[str, Any], origin: dict[str, str]) -> 
     """Return the run configuration with what the keywords want; ``origin`` says which keyword wants a field."""
     if is_template(run_config):
         name = next(iter(origin.values()))
-        raise Wrong("cannot be used together with a run_config that a task renders", "Keep one of the two.", (name,))
+        raise Wrong(
+            "cannot be used together with a run_config that a task renders as a whole",
+            "Put templates into the fields of run_config, or let the task render this one, too.",
+            (name,),
+        )
     if isinstance(run_config, RunConfiguration):
         said = {name: getattr(run_config, name) for name in run_config.model_fields_set | set(run_config._plain())}
     elif run_config is None or isinstance(run_config, Mapping):

@@ -45,7 +45,7 @@ class holding:  # noqa: N801 - stands in annotations, where it reads as a word
     """The annotation of a field that holds what ``check`` takes, or a template.
 
     It gives pydantic the finished schema: ``PlainValidator`` would do the same, after a look at the function's
-    signature and at a schema for the serializer, which together are most of what a model costs when a DAG file is parsed.
+    signature and at a schema for the serializer, which are most of what a model costs when a DAG file is parsed.
     """
 
     def __init__(self, check: Check) -> None:

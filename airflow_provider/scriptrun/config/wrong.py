@@ -49,8 +49,8 @@ def shown(value: Any) -> str:
 def closest(wrong: str, known: Iterable[str], introduction: str) -> str:
     """Return advice for an unknown name: the closest valid one where one is close, and all there are."""
     names = list(known)
-    lower = {name.lower(): name for name in reversed(names)}
-    close = difflib.get_close_matches(wrong.lower(), lower, n=1)
+    lower = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(wrong.lower(), lower, n=1) or [name for name in lower if wrong.lower() in name]
     listed = f"{introduction} {', '.join(names)}."
     return f"Did you mean {lower[close[0]]}? {listed}" if close else listed
 
