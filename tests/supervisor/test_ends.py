@@ -158,9 +158,8 @@ def test_cancelling_kills_everything_that_came_of_the_script(every_target, tmp_p
 
 
 def test_what_a_cancelled_script_does_about_sigterm_is_in_the_log(session):
-    run = session.ask("start", **start_request("bash", "-c", "trap 'echo bye; exit 0' TERM; echo up; sleep 600 & wait"))[
-        "run_id"
-    ]
+    body = "trap 'echo bye; exit 0' TERM; echo up; sleep 600 & wait"
+    run = session.ask("start", **start_request("bash", "-c", body))["run_id"]
     wait_until(lambda: session.poll(run, run_log=0)[run].data["run.log"] == b"up\n")
 
     status = session.ask("cancel", run=run, lineage=None, reason="superseded", wait_s=20)["status"]
@@ -216,9 +215,8 @@ time.sleep(600)
 
 
 def test_a_cancel_that_does_not_wait_is_answered_at_once_and_goes_on(session):
-    run = session.ask("start", **start_request("sh", "-c", "trap '' TERM; echo up; sleep 600 & wait; wait", grace_s=0.5))[
-        "run_id"
-    ]
+    body = "trap '' TERM; echo up; sleep 600 & wait; wait"
+    run = session.ask("start", **start_request("sh", "-c", body, grace_s=0.5))["run_id"]
     wait_until(lambda: session.poll(run, run_log=0)[run].data["run.log"] == b"up\n")
 
     first = session.ask("cancel", run=run, lineage=None, reason="canceled", wait_s=0)["status"]
@@ -265,7 +263,7 @@ def test_a_task_that_takes_too_long_fails_its_run(session):
     ],
 )
 def test_a_command_that_cannot_be_executed_says_why(session, command, words):
-    files = {"not-executable": b"x", "bad-interpreter": b"#!/no/such\n", "no-first-line": b"\0\0", "here.sh": b"#!/bin/sh"}
+    files = {"not-executable": b"x", "bad-interpreter": b"#!/no\n", "no-first-line": b"\0\0", "here.sh": b"#!/bin/sh"}
     snapshot = _snapshot(session, {name: (data, name != "not-executable") for name, data in files.items()})
 
     status = session.wait(session.ask("start", **start_request(*command, snapshot=snapshot))["run_id"])

@@ -15,7 +15,8 @@ import pytest
 from tests.supervisor.session import is_alive, start_request, wait_until
 
 STARTER_POINTS = [
-    "start.locked", "start.folder", "start.files", "start.recorded", "start.alive", "start.forked", "start.acknowledged",
+    "start.locked", "start.folder", "start.files", "start.recorded", "start.alive", "start.forked",
+    "start.acknowledged",
 ]  # fmt: skip
 EARLY_POINTS = ["guard.started", "supervise.started"]
 SUPERVISOR_POINTS = [

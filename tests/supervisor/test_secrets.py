@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider.scriptrun.supervisor import variables
-from tests.supervisor.session import start_request, wait_until
+from tests.supervisor.session import start_request
 
 SECRET = "geheimnis-0815"
 

@@ -24,10 +24,11 @@ def test_runs_beyond_the_limit_are_queued_and_go_in_the_order_in_which_they_came
         runs[name] = session.ask("start", **request)["run_id"]
         session.until(runs[name], "Running" if name in ("a", "b") else "Queued")
 
-    for name in names:
-        session.until(runs[name], "Running")
+    for name, next_one in (("a", "c"), ("b", "d"), ("c", None), ("d", None)):
         (tmp_path / name).write_text("go\n")
         assert session.wait(runs[name])["status"] == "Completed"
+        if next_one:
+            session.until(runs[next_one], "Running")
 
     started = [line for line in (tmp_path / "trace").read_text().split() if not line.startswith("-")]
     assert started == names

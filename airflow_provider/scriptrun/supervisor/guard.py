@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-import traceback
 
-from . import crash, journal, prctl, processes, script, state
+from . import crash, diagnosis, journal, prctl, processes, script, state
 from .supervise import supervise
 from .watch import ignore_requests_to_leave
 
@@ -56,7 +55,7 @@ def _child(layout: Layout, ask: StartRequest, alive: int, acknowledge: int) -> N
         _guard(layout, ask, acknowledge)
         code = 0
     except BaseException:  # noqa: BLE001  # a child must never go on as its parent
-        traceback.print_exc()
+        diagnosis.print_exception()
     finally:
         script.end(code)
 
@@ -88,7 +87,7 @@ def _guard(layout: Layout, ask: StartRequest, acknowledge: int) -> None:
         try:
             state.write_lost(layout, run, journal.read(run))
         except OSError:
-            traceback.print_exc()
+            diagnosis.print_exception()
             time.sleep(VERDICT_PAUSE_S)
         else:
             return
@@ -112,6 +111,6 @@ def _supervise(layout: Layout, ask: StartRequest, acknowledge: int) -> NoReturn:
         supervise(layout, ask, say_so)
         code = 0
     except BaseException:  # noqa: BLE001  # the guard says what it means for the run
-        traceback.print_exc()
+        diagnosis.print_exception()
     finally:
         script.end(code)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
+
+from . import diagnosis
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def keep(layout: Layout, budget_bytes: Optional[float], budget_age_s: Optional[f
 
         clean.keep_budget(layout, budget_bytes, budget_age_s)
     except Exception:  # noqa: BLE001  # the run is over and well; tidying up must not change that
-        traceback.print_exc()
+        diagnosis.print_exception()
 
 
 def _was_cleaned_lately(stamp: str) -> bool:

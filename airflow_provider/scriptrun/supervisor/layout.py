@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 
 from .refusal import BAD_REQUEST, Refusal
@@ -162,7 +161,7 @@ class Layout:
 
     def interpreter_facts(self, path: str) -> str:
         """Return where it is kept what the interpreter at ``path`` said of itself."""
-        return os.path.join(self.locks, "interpreter-" + hashlib.sha256(os.fsencode(path)).hexdigest())
+        return os.path.join(self.locks, "interpreter-" + _digest(os.fsencode(path)))
 
     def package_list(self, sha256: str) -> str:
         """Return where the package list with this content is kept, of an environment that is not ours."""
@@ -203,7 +202,13 @@ class Layout:
 def _hashed(name: object) -> str:
     if not isinstance(name, str) or not name:
         raise Refusal(BAD_REQUEST, "%.200r is no lineage: it must be a text, and not an empty one" % (name,))
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return _digest(name.encode("utf-8", "surrogatepass"))
+
+
+def _digest(data: bytes) -> str:
+    from .protocol.canonical import digest  # loads OpenSSL, which a session that only polls need not wait for
+
+    return digest(data)
 
 
 def _is_run_id(name: str) -> bool:

@@ -11,9 +11,8 @@ import json
 import os
 import sys
 import time
-import traceback
 
-from . import variables
+from . import diagnosis, variables
 from .protocol.atomic import write_atomic
 from .protocol.status import Reason
 
@@ -37,7 +36,7 @@ def prepare(layout: Layout, run: RunLayout, ask: StartRequest) -> None:
     try:
         result = _prepare(layout, run, ask)
     except OSError as error:
-        traceback.print_exc()
+        diagnosis.print_exception()
         result = _failed(Reason.TARGET, "%s: %s" % (error.filename or layout.root, error.strerror or error))
     write_atomic(run.prepared, json.dumps(result))
 

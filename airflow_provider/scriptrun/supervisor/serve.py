@@ -10,7 +10,7 @@ import errno
 import os
 import sys
 
-from . import refusal
+from . import diagnosis, refusal
 from .layout import Layout
 from .protocol import frames
 from .refusal import Refusal
@@ -171,15 +171,13 @@ def handler(operation: object) -> Handler:
     return found
 
 
-def as_refusal(error: BaseException, layout: Layout) -> Refusal:
-    """Return what to tell the other side about ``error``. What nobody foresaw is written to stderr whole."""
+def as_refusal(error: Exception, layout: Layout) -> Refusal:
+    """Return what to tell the other side about ``error``, which is being handled; a fault of ours is traced too."""
     if isinstance(error, Refusal):
         return error
     if isinstance(error, OSError) and error.errno in _CODES:
         code = _CODES[error.errno]
         path = error.filename if isinstance(error.filename, str) else layout.root
         return Refusal(code, "%s: %s" % (path, os.strerror(error.errno)), _ADVICE[code])
-    import traceback
-
-    traceback.print_exception(type(error), error, error.__traceback__)
+    diagnosis.print_exception()
     return Refusal(refusal.INTERNAL, "%s: %s" % (type(error).__name__, error))

@@ -11,9 +11,8 @@ import json
 import os
 import sys
 import time
-import traceback
 
-from . import crash, hello, host, journal, memory, prctl, processes, script, tail, variables, verdict
+from . import crash, diagnosis, hello, host, journal, memory, prctl, processes, script, tail, variables, verdict
 from .preparation import prepare
 from .protocol.status import Reason, Status
 from .pump import Pump
@@ -87,10 +86,10 @@ class Supervisor:
         except Over as over:
             return over.fields
         except OSError as error:
-            traceback.print_exc()
+            diagnosis.print_exception()
             message = "%s: %s." % (error.filename or self.run.folder, error.strerror or error)
         except Exception as error:  # noqa: BLE001  # a fault of ours must not look like a run that goes on
-            traceback.print_exc()
+            diagnosis.print_exception()
             message = "The supervisor failed: %s: %s." % (type(error).__name__, error)
         processes.kill_descendants()
         return {"status": Status.FAILED, "reason": Reason.TARGET.value, "message": message}
@@ -182,7 +181,7 @@ class Supervisor:
             try:
                 self.book.write(**fields)
             except OSError:
-                traceback.print_exc()
+                diagnosis.print_exception()
                 time.sleep(VERDICT_PAUSE_S)
             else:
                 self.book.drop_reserve()
@@ -216,7 +215,7 @@ class Supervisor:
                     status, reason=ending.reason.value, message=" ".join(filter(None, (ending.message, stuck)))
                 )
         except OSError:  # a full disk must not keep us from killing
-            traceback.print_exc()
+            diagnosis.print_exception()
 
     def _unprepared(self, wait_status: int, killed: Optional[str]) -> Dict[str, Any]:
         if os.WIFSIGNALED(wait_status):

@@ -28,7 +28,7 @@ class Reason(str, enum.Enum):
 
     SCRIPT = "script"  #: it ended by itself, with another exit code than 0
     SIGNAL = "signal"  #: a signal that we did not send ended it
-    OUT_OF_MEMORY = "out_of_memory"  #: the kernel's out-of-memory killer ended it (inferred; the message says how surely)
+    OUT_OF_MEMORY = "out_of_memory"  #: the out-of-memory killer ended it (inferred; the message says how surely)
     TIMEOUT = "timeout"  #: max_run_duration_seconds or execution_timeout passed
     ENVIRONMENT = "environment"  #: its environment could not be prepared
     SNAPSHOT = "snapshot"  #: its working copy could not be made
