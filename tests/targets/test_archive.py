@@ -22,7 +22,8 @@ def test_the_same_sources_give_the_same_bytes_wherever_and_whenever_they_lie(tmp
         os.utime(path, (number, number))
         path.chmod(0o400 if number % 2 else 0o755)
     (copy / "notes.txt").write_text("not a source")
-    assert archive(copy, "1.2.3") == archive(SOURCES, "1.2.3")
+    assert archive(str(copy), "1.2.3").data == archive(str(SOURCES), "1.2.3").data
+    assert archive(str(copy), "1.2.3").version == archive(str(SOURCES), "1.2.3").version
 
 
 def test_another_byte_is_another_version(tmp_path):
@@ -30,8 +31,8 @@ def test_another_byte_is_another_version(tmp_path):
     shutil.copytree(SOURCES, copy)
     with open(copy / "serve.py", "a") as file:
         file.write("#")
-    assert archive(copy, "1.2.3").version != archive(SOURCES, "1.2.3").version
-    assert re.fullmatch(r"1\.2\.3-[0-9a-f]{12}", archive(copy, "1.2.3").version)
+    assert archive(str(copy), "1.2.3").version != archive(str(SOURCES), "1.2.3").version
+    assert re.fullmatch(r"1\.2\.3-[0-9a-f]{12}", archive(str(copy), "1.2.3").version)
 
 
 def test_it_holds_the_package_and_what_starts_it():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.errors import ConfigurationError, NotSupportedError, OtherHostError
@@ -71,6 +70,8 @@ def connection_types() -> tuple[str, ...]:
 
 
 def _unknown(connection: ConnectionLike) -> ConfigurationError:
+    from difflib import get_close_matches
+
     where = f"The connection {connection.id} is of type {connection.type!r}"
     if connection.type in _LATER:
         return NotSupportedError(f"{where}: this target is not there yet", advice="Use the target local for now.")
