@@ -273,3 +273,12 @@ def test_what_is_kept_of_a_lock_names_no_credentials():
     placed = builders_index.with_placeholders(plan, f"beta @ {clean} \\\n    --hash=sha256:0\n")
     assert placed == "beta @ https://${U}@host/beta.whl?${Q} \\\n    --hash=sha256:0\n"
     assert builders_index.without_placeholders(plan, placed) == f"beta @ {clean} \\\n    --hash=sha256:0\n"
+
+
+def test_conda_trusts_the_authority_of_the_plan_and_keeps_its_own_channels():
+    inherited = {"CONDA_CHANNEL_ALIAS": "https://mirror/conda", "CONDA_PREFIX": "/opt/conda", "PATH": "/bin"}
+    environ = builders_index.conda_environment(plan_for("https://mirror/simple"), {}, inherited, "/ca.pem")
+    assert environ["CONDA_SSL_VERIFY"] == environ["PIP_CERT"] == "/ca.pem"
+    assert environ["PIP_INDEX_URL"] == "https://mirror/simple"
+    assert environ["CONDA_CHANNEL_ALIAS"] == "https://mirror/conda"
+    assert "CONDA_PREFIX" not in environ

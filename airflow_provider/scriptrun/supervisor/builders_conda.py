@@ -15,7 +15,7 @@ from .builders_index import machine_environment
 from .builders_tool import run, say
 from .environment_errors import EnvironmentFailed
 from .environment_kept_lock import now
-from .environment_python import program
+from .hello import which
 from .protocol.atomic import write_atomic
 from .protocol.canonical import canonical_json
 
@@ -36,7 +36,7 @@ _SHELL_VARIABLES = ("_", "SHLVL", "PWD", "OLDPWD", "PATH", "PS1", "CONDA_PREFIX"
 def find_program(tools: Mapping[str, str]) -> Tuple[str, str]:
     """Return (name, path) of the conda-like program to use. Raises ``EnvironmentFailed`` where there is none."""
     for name in _PROGRAMS:
-        path = tools.get(name) or program(name)
+        path = tools.get(name) or which(name)
         if path:
             return name, path
     for variable, name in (("MAMBA_EXE", "micromamba"), ("CONDA_EXE", "conda")):
@@ -152,7 +152,7 @@ def activation(prefix: str) -> Dict[str, str]:
         return variables
     before = dict(machine_environment(os.environ), **variables)
     before["PATH"] = os.path.join(prefix, "bin") + os.pathsep + before.get("PATH", os.defpath)
-    shell = program("bash") or "/bin/sh"
+    shell = which("bash") or "/bin/sh"
     answer = subprocess.run(
         [shell, "-c", _ACTIVATE], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=before, cwd="/", check=False
     )

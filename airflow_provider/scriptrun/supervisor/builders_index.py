@@ -29,6 +29,7 @@ _UV_KEPT = re.compile(
 _PIP_KEPT = re.compile(
     r"PIP_(CACHE_DIR|CERT|CLIENT_CERT|DEFAULT_TIMEOUT|TIMEOUT|RETRIES|PROXY|KEYRING_PROVIDER|TRUSTED_HOST)$"
 )
+_CONDA_KEPT = re.compile(r"CONDA_(PKGS_DIRS|CHANNEL\w*|DEFAULT_CHANNELS|SSL_VERIFY|OVERRIDE_\w+|SUBDIR|OFFLINE)$")
 _PIP_INDEX = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_CONFIG_FILE")
 #: A build sees the machine's environment without these: Airflow's secrets, and what would steer Python or uv elsewhere.
 _DROPPED = ("AIRFLOW_", "_AIRFLOW_", "AIRFLOW__", "PYTHON", "UV_", "PIP_", "VIRTUAL_ENV", "CONDA_", "SCRIPTRUN_")
@@ -97,6 +98,17 @@ def pip_environment(
     if ca_file:
         environ["PIP_CERT"] = ca_file
     environ.update(_for_urls(plan, secrets))
+    return environ
+
+
+def conda_environment(
+    plan: Mapping[str, Any], secrets: Mapping[str, str], inherited: Mapping[str, str], ca_file: Optional[str]
+) -> Dict[str, str]:
+    """Return the variables with which conda or its like is run; it runs pip itself, which reads its own among them."""
+    environ = pip_environment(plan, secrets, inherited, ca_file)
+    environ.update({name: value for name, value in inherited.items() if _CONDA_KEPT.match(name)})
+    if ca_file:
+        environ.update({"CONDA_SSL_VERIFY": ca_file, "MAMBA_SSL_VERIFY": ca_file, "REQUESTS_CA_BUNDLE": ca_file})
     return environ
 
 

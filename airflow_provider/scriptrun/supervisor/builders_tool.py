@@ -2,12 +2,14 @@
 
 import base64
 import collections
+import functools
 import os
-import signal
 import subprocess
 import sys
-from typing import Callable, Deque, Dict, Iterable, List, NamedTuple, Optional
+from typing import Deque, Dict, Iterable, List, NamedTuple, Optional
 from urllib.parse import unquote
+
+from .prctl import die_with
 
 #: A run's failure message shows this many last lines of the tool.
 TAIL_LINES = 20
@@ -16,7 +18,6 @@ LONGEST_LINE_BYTES = 64 * 1024
 #: What is shorter is not looked for by itself: it would turn up in ordinary words, and hides nothing.
 _SHORTEST_SECRET = 4
 _MASK = b"****"
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Ended(NamedTuple):
@@ -52,7 +53,7 @@ def run(
             stderr=subprocess.STDOUT if target is None else subprocess.PIPE,
             env=environ,
             cwd=folder,
-            preexec_fn=_die_with_parent(),  # this process has one thread
+            preexec_fn=functools.partial(die_with, os.getpid()),  # this process has one thread
         )
     finally:
         if target is not None:
@@ -109,23 +110,3 @@ def _write(data: bytes) -> None:
         return
     stream.write(data)
     stream.flush()
-
-
-def _die_with_parent() -> Optional[Callable[[], None]]:
-    """Return what the child does before it becomes the tool; ``None`` where the kernel has no such wish (macOS)."""
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        import ctypes  # milliseconds, and only a build needs it
-
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
-    except (ImportError, OSError, AttributeError):
-        return None
-    parent = os.getpid()
-
-    def die_with_parent() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died before the wish was made
-            os._exit(127)
-
-    return die_with_parent

@@ -6,7 +6,7 @@ from typing import Any, Dict
 from .environment_kept_lock import usable
 from .environment_key import recipe_key
 from .environment_prepared import Prepared
-from .environment_python import Interpreter, find, own_base, program
+from .environment_python import Interpreter, find, own_base
 from .environment_shelf import Complete, adopt
 from .layout import Layout
 
@@ -31,7 +31,7 @@ def _interpreter(layout: Layout, plan: Dict[str, Any], tools: Dict[str, str]) ->
     if plan["kind"] == "conda":  # it brings a Python of its own; ours does not matter
         return own_base()._replace(executable="", version="", implementation="", prefix="")
     wish = plan.get("python")
-    return find(layout, wish, tools.get("uv") or program("uv")) if wish else own_base()
+    return find(layout, wish, tools.get("uv")) if wish else own_base()
 
 
 def _prepared(

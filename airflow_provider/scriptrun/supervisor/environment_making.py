@@ -4,18 +4,19 @@ import os
 import shutil
 import time
 from types import ModuleType
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from . import builders_conda, builders_pip, builders_uv
 from .builders import IndexUnreachable, Order
-from .builders_index import pip_environment, uv_environment
+from .builders_index import conda_environment, pip_environment, uv_environment
 from .builders_tool import say
 from .environment_flock import exclusive
 from .environment_kept_lock import KeptLock, load, now, save, usable
 from .environment_key import environment_key
 from .environment_packages import package_list, site_folder
-from .environment_python import Interpreter, probe, program
+from .environment_python import Interpreter, probe
 from .environment_shelf import Complete, adopt, publish, remove, sweep, write_complete
+from .hello import which
 from .layout import EnvironmentLayout, Layout, make_folder
 from .protocol.atomic import write_atomic
 
@@ -29,6 +30,7 @@ class Tool(NamedTuple):
     name: str
     module: ModuleType  #: has ``resolve(order)`` and ``install(order, lock, folder)``
     program: str
+    environment: Callable[..., Dict[str, str]]  #: its variables, see ``builders_index``
     is_relocatable: bool  #: what it builds may be renamed
 
 
@@ -150,8 +152,7 @@ class Workshop:
         if certificates and draft:
             ca_file = os.path.join(draft, "ca.pem")
             write_atomic(ca_file, certificates)
-        make_environ = uv_environment if self.tool.name == "uv" else pip_environment
-        environ = make_environ(self.plan, self.secrets, os.environ, ca_file)
+        environ = self.tool.environment(self.plan, self.secrets, os.environ, ca_file)
         return Order(self.plan, self.interpreter, self.tool.program, environ, list(self.secrets.values()), draft)
 
 
@@ -159,8 +160,8 @@ def choose_tool(plan: Dict[str, Any], interpreter: Interpreter, tools: Dict[str,
     """Return what builds ``plan`` here: uv, else pip for requirements; conda or its like for packages of conda."""
     if plan["kind"] == "conda":
         name, path = builders_conda.find_program(tools)
-        return Tool(name, builders_conda, path, is_relocatable=False)
-    uv = tools.get("uv") or program("uv")
+        return Tool(name, builders_conda, path, conda_environment, is_relocatable=False)
+    uv = tools.get("uv") or which("uv")
     if uv:
-        return Tool("uv", builders_uv, uv, is_relocatable=True)
-    return Tool("pip", builders_pip, interpreter.executable, is_relocatable=False)
+        return Tool("uv", builders_uv, uv, uv_environment, is_relocatable=True)
+    return Tool("pip", builders_pip, interpreter.executable, pip_environment, is_relocatable=False)

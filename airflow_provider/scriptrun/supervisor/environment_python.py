@@ -7,6 +7,7 @@ import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .environment_errors import EnvironmentFailed
+from .hello import which
 from .layout import Layout, make_folder
 from .protocol.atomic import write_atomic
 from .protocol.canonical import canonical_json
@@ -229,6 +230,7 @@ def _candidates(wish: str, uv: Optional[str]) -> List[str]:
     likely = [path for path in found if _may_satisfy(path, wish)]
     others = [path for path in found if path not in likely]
     known = []
+    uv = uv or which("uv")
     if uv:
         import subprocess
 
