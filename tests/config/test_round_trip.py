@@ -111,7 +111,7 @@ _PROGRAM = """
 import json
 from airflow_provider.scriptrun.config import Environment, ScriptRunConfig
 taken = ScriptRunConfig("a", "b.py", ["--x", "{{ ds }}"], environment=Environment.from_pip_requirements("e", "r.txt"),
-    environment_variables={name: name for name in ("C", "A", "B")}, tags={"b": "1", "a": "2"}, run_config={"priority": 1})
+    environment_variables={name: name for name in "CAB"}, tags={"b": "1", "a": "2"}, run_config={"priority": 1})
 print(json.dumps(taken.to_template_dict())); print(repr(taken)); print(str(taken))
 """
 
@@ -146,6 +146,6 @@ def test_the_package_alone_imports_not_even_pydantic():
 
 def test_a_representation_shows_what_was_written_and_no_address():
     taken = config(arguments=[Output("x")], environment={"name": "e"})
-    expected = "ScriptRunConfig(source_directory='training', script='train.py', arguments=[<Output>], environment={'name': 'e'})"
-    assert repr(taken) == str(taken) == expected
+    written = "source_directory='training', script='train.py', arguments=[<Output>], environment={'name': 'e'}"
+    assert repr(taken) == str(taken) == f"ScriptRunConfig({written})"
     assert " at 0x" not in repr(taken.run_config)

@@ -1,5 +1,7 @@
 """Templates are tolerated until a task renders them; what is rendered is checked strictly."""
 
+from typing import get_origin
+
 import pytest
 from config_examples import Output, config
 
@@ -25,7 +27,7 @@ def fields_of(model: type[Element], at: tuple[str, ...] = ()):
     """Yield the path of every field, of parts too."""
     for name, field in model.model_fields.items():
         yield (*at, name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Element):
+        if get_origin(field.annotation) is None and isinstance(field.annotation, type(Element)):
             yield from fields_of(field.annotation, (*at, name))
 
 
@@ -273,13 +275,21 @@ def test_overrides_find_what_stands_in_the_run_configuration_of_a_dictionary():
     [
         ("conn:hf/password", ("conn", "hf", "password")),
         ("conn:team/hf/token", ("conn", "team/hf", "token")),
-        ("var:my key".replace(" ", "_"), ("var", "my_key", None)),
+        ("var:my_key", ("var", "my_key", None)),
     ],
 )
 def test_a_reference_to_a_secret_is_taken_apart(written, parts):
     reference = SecretReference.parse(written)
     assert (reference.kind, reference.name, reference.field) == parts
     assert str(reference) == written
+
+
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [("password", None), ("token", "token"), ("extra.token", "token"), ("extra.host", "host"), ("host", None)],
+)
+def test_a_reference_names_a_part_or_a_key_of_the_extras(written, key):
+    assert SecretReference.parse(f"conn:hf/{written}").extra_key == key
 
 
 def test_a_plain_configuration_needs_nothing_that_is_not_there_yet():

@@ -11,6 +11,8 @@ from airflow_provider.scriptrun.config.wrong import Wrong
 #: The parts of a connection that a reference may name; anything else is a key of its extras.
 CONNECTION_PARTS = ("password", "login", "host", "schema", "port")
 FORMS = "conn:<connection id>/<password, login, host, schema, port or a key of its extras>, or var:<variable>"
+#: In front of a key of the extras, for one that has the name of a part.
+EXTRA = "extra."
 _CONNECTION = re.compile(r"conn:(?P<id>[\w.:#!()\\-]+(?:/[\w.:#!()\\-]+)*)/(?P<field>[\w.-]+)")
 _VARIABLE = re.compile(r"var:(?P<key>\S+)")
 
@@ -21,7 +23,7 @@ class SecretReference:
 
     :param kind: ``conn``, an Airflow connection, or ``var``, an Airflow variable.
     :param name: the connection's id or the variable's key.
-    :param field: of a connection: one of ``CONNECTION_PARTS``, else a key of its extras.
+    :param field: of a connection: one of ``CONNECTION_PARTS``, else a key of its extras, after ``extra.`` or bare.
     """
 
     kind: str
@@ -36,6 +38,13 @@ class SecretReference:
         if found := _VARIABLE.fullmatch(text):
             return cls("var", found["key"])
         raise Wrong("is no reference to a secret (its value is not shown here, in case it is one)", f"Write {FORMS}.")
+
+    @property
+    def extra_key(self) -> str | None:
+        """The key of the connection's extras that is meant; ``None``: a part of the connection, or a variable."""
+        if self.field is None or self.field in CONNECTION_PARTS:
+            return None
+        return self.field.removeprefix(EXTRA)
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}" if self.field is None else f"{self.kind}:{self.name}/{self.field}"
