@@ -141,6 +141,13 @@ def test_what_was_resolved_stays_until_its_age_passes_or_a_refresh_is_asked_for(
     assert Path(aged.packages).read_text() == "beta==3.1\n"
 
 
+def test_what_was_resolved_may_stay_for_ever():
+    kept = environment_kept_lock.KeptLock("", "", resolved_at=0.0)
+    assert kept.is_fresh(None, refresh=False, now=1e12)
+    assert not kept.is_fresh(None, refresh=True, now=1e12)
+    assert not kept.is_fresh(1.0, refresh=False, now=1e12)
+
+
 def test_a_refresh_that_resolves_to_the_same_builds_nothing(layout, wheels):
     first = prepare(layout, plan_of("beta", wheels=wheels))
     again = prepare(layout, plan_of("beta", wheels=wheels, refresh=True))

@@ -14,7 +14,7 @@
     delivery      never part of a key:
         name              the environment's name, for messages
         variables         for the script
-        lock_max_age_s    seconds
+        lock_max_age_s    seconds, or null: what was resolved stays for ever
         refresh           bool
         ca                PEM text, or null
         trusted_hosts     hosts whose certificate is not checked
@@ -51,7 +51,7 @@ class Recipe:
 class Delivery:
     """How the target gets at packages, and for how long what it resolved stays good."""
 
-    lock_max_age_s: float
+    lock_max_age_s: float | None
     refresh: bool
     ca: str | None
     credentials: dict[str, dict[str, str]]
@@ -84,7 +84,7 @@ def document(recipe: Recipe, delivery: Delivery) -> dict[str, Any]:
         "delivery": {
             "name": recipe.name,
             "variables": dict(recipe.variables),
-            "lock_max_age_s": float(delivery.lock_max_age_s),
+            "lock_max_age_s": delivery.lock_max_age_s,
             "refresh": delivery.refresh,
             "ca": delivery.ca,
             "trusted_hosts": list(asked.trusted_hosts),

@@ -21,12 +21,12 @@ class EnvironmentSettings:
     :param extra_index_urls: further indexes; uv's rule holds: a package is taken from the first index that has it,
         these first.
     :param ca_file: PEM file on the worker with the certificates to trust; its content travels with the plan.
-    :param lock_max_age_s: seconds after which requirements are resolved again; 0 resolves at every run.
+    :param lock_max_age_s: seconds after which requirements are resolved again; 0: at every run; ``None``: never.
     :param refresh: resolve again now, whatever was kept.
     """
 
     index_url: str | None = None
     extra_index_urls: tuple[str, ...] = ()
     ca_file: Path | None = None
-    lock_max_age_s: float = DEFAULT_LOCK_MAX_AGE_S
+    lock_max_age_s: float | None = DEFAULT_LOCK_MAX_AGE_S
     refresh: bool = False

@@ -288,7 +288,7 @@ class _Submission:
                 index_url=settings.index_url or None,
                 extra_index_urls=indexes,
                 ca_file=Path(settings.ca_file) if settings.ca_file else None,
-                lock_max_age_s=settings.environment_lock_max_age_days * DAY_SECONDS,
+                lock_max_age_s=settings.environment_lock_max_age_days * DAY_SECONDS or None,
             ),
         )
         for secret in planned.confidential:

@@ -17,8 +17,10 @@ class KeptLock(NamedTuple):
     resolved_at: float  #: seconds since the epoch
     retry_at: float = 0.0  #: not resolved again before this time: the index could not be reached last time
 
-    def is_fresh(self, max_age_s: float, refresh: bool, now: float) -> bool:
+    def is_fresh(self, max_age_s: Optional[float], refresh: bool, now: float) -> bool:
         """Whether it stands in for asking an index again. A clock that was set back does not make it older."""
+        if max_age_s is None:
+            return not refresh
         return not refresh and (now - self.resolved_at < max_age_s or now < self.retry_at)
 
 
