@@ -49,13 +49,19 @@ class Part(NamedTuple):
 class Session:
     """One ``serve`` process and the frames to and from it."""
 
-    def __init__(self, target: Target, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, target: Target, environment: dict[str, str] | None = None, user: int | None = None
+    ) -> None:
         self.process = subprocess.Popen(
             [target.python, "-I", "-S", "-E", str(target.home), "serve", "--root", str(target.root)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**target.environment, **(environment or {})},
             start_new_session=True,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
+            cwd="/",
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -157,6 +163,12 @@ class Target:
 
     def session(self, **environment: str) -> Session:
         session = Session(self, environment)
+        self._sessions.append(session)
+        return session
+
+    def session_of(self, user: int) -> Session:
+        """Return a session of another user; for root."""
+        session = Session(self, user=user)
         self._sessions.append(session)
         return session
 

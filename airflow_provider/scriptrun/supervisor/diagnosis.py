@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 
@@ -9,5 +10,6 @@ def print_exception() -> None:
     """Write the exception that is being handled to standard error. (Importing ``traceback`` costs milliseconds.)"""
     import traceback
 
-    traceback.print_exc()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # the log is on the same full disk, perhaps, that this is about
+        traceback.print_exc()
+        sys.stderr.flush()

@@ -143,6 +143,7 @@ def _explain(program: str, folder: str, said: bytes, path: str) -> str:
 
 def end(code: int) -> "NoReturn":
     """Leave a forked process without the tidying up that belongs to its parent."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import sys
 import time
 
 from . import crash, diagnosis, hello, host, journal, memory, prctl, processes, script, tail, variables, verdict
@@ -239,9 +238,3 @@ def _read(path: str) -> Optional[Dict[str, Any]]:
     except FileNotFoundError:
         return None
     return result
-
-
-def leave(code: int) -> None:
-    """End this forked process."""
-    sys.stderr.flush()
-    os._exit(code)
