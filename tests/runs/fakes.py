@@ -1,17 +1,15 @@
-"""Stand-ins at two seams: a :class:`ComputeTarget` that a test moves along by hand, and surroundings without Airflow."""
+"""Stand-ins at two seams: a :class:`ComputeTarget` that a test moves by hand, and surroundings without Airflow."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.errors import ConfigurationError, TargetUnreachableError, UnknownRunError
 from airflow_provider.scriptrun.runs.settings import Settings
-from airflow_provider.scriptrun.runs.surroundings import ConnectionFields
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets.contract import (
     ComputeTarget,
@@ -28,6 +26,12 @@ from airflow_provider.scriptrun.targets.contract import (
     StreamPart,
     TargetFacts,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from airflow_provider.scriptrun.runs.surroundings import ConnectionFields
 
 
 class FakeRun:

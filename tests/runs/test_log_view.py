@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +20,7 @@ def shown(chunks, **options) -> list[str]:
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:
     edges = sorted({0, len(data), *(at % (len(data) + 1) for at in cuts)})
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(edges)]
 
 
 def expected(data: bytes) -> list[str]:

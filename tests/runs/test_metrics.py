@@ -27,7 +27,15 @@ def test_the_last_value_and_the_series_are_kept():
 
 
 def test_a_bad_line_is_counted_and_does_no_harm():
-    data = b'nonsense\n[1]\n{"metric":5}\n{"metric":"","value":1}\n{"metric":"a","value":{"b":[1]}}\n\xff\xfe\n\n{"metric":"ok","value":1}\n'
+    bad = [
+        b"nonsense",
+        b"[1]",
+        b'{"metric":5}',
+        b'{"metric":"","value":1}',
+        b'{"metric":"a","value":{"b":[1]}}',
+        b"\xff",
+    ]
+    data = b"\n".join([*bad, b"", b'{"metric":"ok","value":1}', b""])
     messages = folded(data)
     assert messages.last == {"ok": 1}
     assert messages.bad_lines == 6

@@ -49,13 +49,14 @@ def test_a_large_object_is_written_and_read_in_pieces(workspace):
 def test_an_interrupted_write_leaves_nothing(workspace, size):
     store = workspace.objects
 
-    class Gone(TargetUnreachableError):
-        pass
+    def write():
+        with store.writer("packs/a") as writer:
+            for at in range(0, size, 1024 * 1024):
+                writer.write(bytes(min(size - at, 1024 * 1024)))
+            raise TargetUnreachableError("the source has gone")
 
-    with pytest.raises(Gone), store.writer("packs/a") as writer:
-        for at in range(0, size, 1024 * 1024):
-            writer.write(bytes(min(size - at, 1024 * 1024)))
-        raise Gone("the source has gone")
+    with pytest.raises(TargetUnreachableError, match="has gone"):
+        write()
     assert store.size("packs/a") is None
     assert store.names("packs") == []
 
@@ -142,5 +143,8 @@ def test_a_local_root_does_not_import_fsspec(tmp_path):
     import subprocess
     import sys
 
-    script = f"import sys; from airflow_provider.scriptrun.runs import Workspace; Workspace({str(tmp_path)!r}).objects.put('a', b''); assert 'fsspec' not in sys.modules"
+    script = (
+        "import sys; from airflow_provider.scriptrun.runs import Workspace; "
+        f"Workspace({str(tmp_path)!r}).objects.put('a', b''); assert 'fsspec' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=os.path.dirname(objects.__file__) + "/../../..")

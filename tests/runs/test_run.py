@@ -123,7 +123,10 @@ def test_files_can_be_listed_and_copied(completed, tmp_path, monkeypatch):
     assert completed.download_file("outputs/model.txt").read_text() == "model"
     assert completed.download_file("outputs/model.txt", tmp_path / "x" / "y").read_text() == "model"
     copies = completed.download_files("outputs/", tmp_path / "copies")
-    assert [str(path.relative_to(tmp_path)) for path in copies] == ["copies/outputs/deep/empty", "copies/outputs/model.txt"]
+    assert [str(path.relative_to(tmp_path)) for path in copies] == [
+        "copies/outputs/deep/empty",
+        "copies/outputs/model.txt",
+    ]
     logs = completed.get_all_logs(tmp_path / "logs")
     assert {path.name for path in logs} == {"run.log", "build.log", "more.log"}
     with pytest.raises(RunNotFoundError, match=r"outputs/nothing"):
@@ -176,7 +179,9 @@ def test_a_record_alone_is_enough_to_find_the_workspace(completed, world):
 
 def test_collecting_again_changes_nothing(completed):
     before, files = completed.record, completed.folder.files()
-    again = Run(completed.workspace, "churn", completed.id, surroundings=completed._surroundings()).collect()
+    run = Run(completed.workspace, "churn", completed.id, surroundings=completed._surroundings())
+    again = run.collect()
+    run.close()
     before["phases"].pop("collect")
     again["phases"].pop("collect")
     assert again == before

@@ -12,7 +12,6 @@ from airflow_provider.scriptrun.runs import log_view, watch
 from airflow_provider.scriptrun.runs.watch import Watch
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
 from airflow_provider.scriptrun.targets.contract import Cursor, Stream
-
 from tests.runs.fakes import Ears, FakeTarget
 
 
