@@ -24,7 +24,7 @@ def resolve(order: Order) -> str:
         return ""
     if plan["options"].get("require_hashes"):
         return without_placeholders(plan, requirements)
-    say("resolving %d requirements for Python %s with pip" % (len(plan["requirements"]), order.interpreter.version))
+    say("resolving the requirements for Python %s with pip" % order.interpreter.version)
     report = os.path.join(order.folder, "report.json")
     argv = [*_pip(order), "install", "--dry-run", "--ignore-installed", "--report", report, "--quiet", "--requirement"]
     argv += requirement_files(order, requirements, requirement_text(plan, "constraints")) + format_options(plan)

@@ -19,7 +19,7 @@ def resolve(order: Order) -> str:
         return ""
     if plan["options"].get("require_hashes"):
         return without_placeholders(plan, requirements)  # pip's rule: then every package stands in it, pinned
-    say("resolving %d requirements for Python %s with uv" % (len(plan["requirements"]), order.interpreter.version))
+    say("resolving the requirements for Python %s with uv" % order.interpreter.version)
     lock = os.path.join(order.folder, "lock.txt")
     argv = [order.program, "pip", "compile", "--python", order.interpreter.executable]
     argv += ["--no-header", "--no-annotate", "--generate-hashes", "--quiet"]

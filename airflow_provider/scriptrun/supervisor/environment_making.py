@@ -124,7 +124,7 @@ class Workshop:
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
         seconds = time.monotonic() - started
-        say("built environment %s: %d packages in %.1f s" % (key[:12], complete.packages, seconds))
+        say("built environment %s in %.1f s; packages: %d" % (key[:12], seconds, complete.packages))
         return Made(key, complete, False, lock_reused)
 
     def _build_in(self, draft: str, kept: KeptLock) -> Complete:
