@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .capture import take
     from .git import Bundle, GitFacts, git_facts
     from .limits import Limits
-    from .restore import RestoreFacts, restore
+    from .restoring import RestoreFacts, restore
     from .snapshot import Snapshot
 
 _HOME = {
@@ -27,10 +27,10 @@ _HOME = {
     "Bundle": "git",
     "GitFacts": "git",
     "Limits": "limits",
-    "RestoreFacts": "restore",
+    "RestoreFacts": "restoring",
     "Snapshot": "snapshot",
     "git_facts": "git",
-    "restore": "restore",
+    "restore": "restoring",
     "take": "capture",
 }
 

@@ -1,4 +1,7 @@
-"""Running Git so that it does not ask, does not wait for ever, writes nothing and starts no hooks or monitors."""
+"""Running Git so that it does not ask, does not wait for ever, writes nothing and starts no hooks or monitors.
+
+Filters do run where Git asks itself whether a file changed: without them every file of Git LFS would be dirty.
+"""
 
 from __future__ import annotations
 

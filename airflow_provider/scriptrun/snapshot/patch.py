@@ -69,11 +69,8 @@ def _make(
         shutil.copyfile(index, own_index)
     own_objects = folder / "objects"
     own_objects.mkdir()
-    variables = {
-        "GIT_INDEX_FILE": str(own_index),
-        "GIT_OBJECT_DIRECTORY": str(own_objects),
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(str(objects)),
-    }
+    variables = {"GIT_INDEX_FILE": str(own_index), "GIT_OBJECT_DIRECTORY": str(own_objects)}
+    # Without the repository's objects: of those that it finds there, Git would renew the time.
     GitProcess(
         directory,
         ["add", "--all", "--ignore-errors", "--", *pathspec],
@@ -84,7 +81,7 @@ def _make(
         directory,
         ["diff", "--cached", "--binary", "--full-index", *_NO_SPECIAL_FILES, "HEAD", "--", *pathspec],
         configuration=configuration,
-        variables=variables,
+        variables={**variables, "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(str(objects))},
         errors=subprocess.DEVNULL,
     ).output_up_to(PATCH_MAX_BYTES)
     if content is None:

@@ -29,24 +29,15 @@ def without_credentials(url: str) -> str:
     scheme, rest = found[1], found[2]
     if scheme.lower() == "file":
         return url
-    rest = re.split(r"[?#]", rest, maxsplit=1)[0] if "@" not in _after(rest, "?#") else rest
-    authority, slash, path = rest.partition("/")
-    user, at, host = authority.rpartition("@")
-    if not _HOST.fullmatch(host):
-        # A slash in the password cut it in two: `https://user:pass/word@host/path`.
-        _, at, rest = rest.rpartition("@")
-        if not at:
-            return f"{scheme}://"
-        return f"{scheme}://{re.split('[?#]', rest, maxsplit=1)[0]}"
-    if at and scheme.lower() in _KEEPS_USER:
-        name = user.partition(":")[0]
-        return f"{scheme}://{name}@{host}{slash}{path}"
-    return f"{scheme}://{host}{slash}{path}"
-
-
-def _after(text: str, marks: str) -> str:
-    position = min((text.find(mark) for mark in marks if mark in text), default=len(text))
-    return text[position:]
+    if scheme.lower() in _KEEPS_USER:
+        authority, slash, path = rest.partition("/")
+        user, at, host = authority.rpartition("@")
+        if _HOST.fullmatch(host) and (at or "@" not in path):
+            return f"{scheme}://{user.partition(':')[0]}{at}{host}{slash}{path}"
+    # A password may hold any character, a slash or a question mark too, so only the last `@` can be told to end it.
+    address = re.split("[?#]", rest.rpartition("@")[2], maxsplit=1)[0]
+    host = address.partition("/")[0]
+    return f"{scheme}://{address if _HOST.fullmatch(host) else ''}"
 
 
 def _without_scheme(url: str) -> str:

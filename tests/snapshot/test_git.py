@@ -1,0 +1,388 @@
+"""What Git knows of a source directory: asked of real repositories, which stay as they were."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from airflow_provider.scriptrun.snapshot import Bundle, GitFacts, git_facts, git_process, patch
+from tests.snapshot.trees import write
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration_but_ours(monkeypatch, tmp_path):
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(write(tmp_path / "gitconfig", "[user]\nname=A\nemail=a@example.org\n")))
+
+
+def git(where: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=where, check=True, capture_output=True, text=True, errors="surrogateescape"
+    ).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A repository with one commit on ``main``, a source directory ``code`` in it, and a folder beside."""
+    root = tmp_path / "repository"
+    root.mkdir()
+    git(root, "init", "--quiet", "--initial-branch=main")
+    write(root / "code/train.py", "print(1)\n")
+    write(root / "code/data.bin", bytes(range(256)) * 20)
+    write(root / "code/old.py", "old\n")
+    write(root / "beside/notes", "notes\n")
+    write(root / ".gitignore", "*.ignored\n")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message=first")
+    git(root, "remote", "add", "origin", "https://user:s3cr3t@example.org/team/code.git")
+    return root
+
+
+def everything(root: Path) -> dict[str, tuple[int, int, int]]:
+    """Return what would tell that anything in a folder was touched."""
+    facts = {}
+    for path in [root, *root.rglob("*")]:
+        found = path.lstat()
+        facts[str(path)] = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+    return facts
+
+
+def test_a_clean_repository_is_told_whole(repository):
+    assert git_facts(repository / "code") == GitFacts(
+        commit=git(repository, "rev-parse", "HEAD"),
+        branch="main",
+        repository="https://example.org/team/code.git",
+        dirty=False,
+        source="git",
+    )
+
+
+def change_everything(repository: Path) -> None:
+    code = repository / "code"
+    write(code / "train.py", "print(2)\n")
+    write(code / "data.bin", bytes(range(256))[::-1] * 20)
+    (code / "old.py").unlink()
+    write(code / "new/untracked.py", "new\n")
+    write(code / "new/binary", bytes(range(255, -1, -1)))
+    write(code / "odd name\n\xe9", "odd\n")
+    (code / "link").symlink_to("train.py")
+    write(code / "tool", "#!/bin/sh\n").chmod(0o755)
+    write(code / "empty", "")
+    write(code / "staged.py", "staged\n")
+    git(repository, "add", "code/staged.py")
+    write(code / "big.ignored", "left out\n")
+
+
+def tree_of(folder: Path) -> dict[str, tuple[str, bytes]]:
+    found = {}
+    for path in folder.rglob("*"):
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            found[name] = ("link", os.fsencode(os.readlink(path)))
+        elif path.is_file():
+            found[name] = ("tool" if path.stat().st_mode & stat.S_IXUSR else "file", path.read_bytes())
+    return found
+
+
+def test_a_patch_brings_a_clean_checkout_to_what_was_there(repository, tmp_path):
+    change_everything(repository)
+    facts = git_facts(repository / "code")
+    assert facts.dirty is True
+    assert facts.reason is None
+    copy = tmp_path / "copy"
+    git(tmp_path, "clone", "--quiet", str(repository), str(copy))
+    subprocess.run(["git", "apply", "--binary"], cwd=copy, input=facts.patch, check=True)
+    (repository / "code/big.ignored").unlink()
+    assert tree_of(copy / "code") == tree_of(repository / "code")
+
+
+def test_the_users_repository_is_left_as_it_was(repository):
+    change_everything(repository)
+    before = everything(repository)
+    facts = git_facts(repository / "code")
+    assert facts.patch
+    assert everything(repository) == before
+
+
+def test_what_is_staged_stays_staged(repository):
+    change_everything(repository)
+    before = git(repository, "status", "--porcelain")
+    git_facts(repository / "code")
+    assert git(repository, "status", "--porcelain") == before
+    assert "A  code/staged.py" in before
+
+
+def test_edits_beside_the_source_directory_do_not_make_it_dirty(repository):
+    write(repository / "beside/notes", "other\n")
+    write(repository / "beside/untracked", "other\n")
+    facts = git_facts(repository / "code")
+    assert (facts.dirty, facts.patch) == (False, None)
+    both = git_facts(repository)
+    assert both.dirty is True
+    assert b"beside/untracked" in (both.patch or b"")
+
+
+def test_a_patch_says_nothing_of_what_lies_beside(repository):
+    write(repository / "beside/notes", "other\n")
+    git(repository, "add", "beside/notes")
+    write(repository / "code/train.py", "print(3)\n")
+    assert b"beside" not in (git_facts(repository / "code").patch or b"beside")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda code: write(code / "untracked"),
+        lambda code: (code / "old.py").unlink(),
+        lambda code: (code / "old.py").chmod(0o755),
+        lambda code: (code / "old.py").rename(code / "newer.py"),
+    ],
+    ids=["an untracked file", "a deleted file", "an executable bit", "a renamed file"],
+)
+def test_dirty_is(change, repository):
+    change(repository / "code")
+    facts = git_facts(repository / "code")
+    assert facts.dirty is True
+    assert facts.patch
+
+
+def test_an_ignored_file_is_not_dirty(repository):
+    write(repository / "code/model.ignored")
+    assert git_facts(repository / "code").dirty is False
+
+
+def test_outputs_of_an_earlier_run_are_not_dirty(repository):
+    write(repository / "code/outputs/model.pkl")
+    write(repository / "code/logs/log")
+    assert git_facts(repository / "code").dirty is False
+
+
+def test_a_detached_head_has_no_branch(repository):
+    git(repository, "checkout", "--quiet", "--detach")
+    facts = git_facts(repository)
+    assert facts.branch is None
+    assert facts.commit == git(repository, "rev-parse", "HEAD")
+
+
+def test_a_repository_without_a_commit_says_so(tmp_path):
+    git(tmp_path, "init", "--quiet", "--initial-branch=main")
+    write(tmp_path / "train.py")
+    facts = git_facts(tmp_path)
+    assert (facts.commit, facts.branch, facts.dirty, facts.patch) == (None, "main", True, None)
+    assert "no commit" in (facts.reason or "")
+
+
+def test_no_repository_says_so(tmp_path):
+    assert git_facts(tmp_path) == GitFacts(reason="the source directory is in no Git repository")
+
+
+def test_the_bundle_stands_in_where_there_is_no_git(tmp_path):
+    facts = git_facts(tmp_path, bundle=Bundle("dags", "3f2c"))
+    assert (facts.repository, facts.commit, facts.dirty, facts.source) == ("dags", "3f2c", None, "bundle")
+    assert facts.reason == "the source directory is in no Git repository"
+
+
+def test_git_comes_before_the_bundle(repository):
+    facts = git_facts(repository, bundle=Bundle("dags", "3f2c"))
+    assert (facts.source, facts.branch) == ("git", "main")
+
+
+def test_a_source_directory_that_the_repository_around_it_ignores_is_not_told_as_part_of_it(repository):
+    write(repository / "bundle.ignored/train.py")
+    facts = git_facts(repository / "bundle.ignored", bundle=Bundle("dags", None))
+    assert (facts.source, facts.commit) == ("bundle", None)
+    assert "ignores it" in (facts.reason or "")
+
+
+def test_a_bare_repository_says_so(repository, tmp_path):
+    git(tmp_path, "clone", "--quiet", "--bare", str(repository), "bare")
+    facts = git_facts(tmp_path / "bare")
+    assert facts.commit is None
+    assert "bare" in (facts.reason or "")
+
+
+def test_a_submodule_is_told_by_its_own_commit(repository, tmp_path):
+    other = tmp_path / "other"
+    git(tmp_path, "clone", "--quiet", str(repository), str(other))
+    git(repository, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(other), "code/module")
+    facts = git_facts(repository / "code/module")
+    assert facts.commit == git(other, "rev-parse", "HEAD")
+    write(repository / "code/module/train.py")
+    assert b"train.py" in (git_facts(repository / "code/module").patch or b"")
+    assert git_facts(repository / "code").dirty is True
+
+
+def test_a_second_work_tree_is_told(repository, tmp_path):
+    git(repository, "worktree", "add", "--quiet", "-b", "side", str(tmp_path / "side"))
+    write(tmp_path / "side/code/train.py", "side\n")
+    facts = git_facts(tmp_path / "side/code")
+    assert facts.branch == "side"
+    assert b"+side" in (facts.patch or b"")
+
+
+def test_a_repository_inside_the_source_directory_does_no_harm(repository):
+    inner = repository / "code/inner"
+    inner.mkdir()
+    git(inner, "init", "--quiet")
+    write(inner / "file")
+    facts = git_facts(repository / "code")
+    assert facts.dirty is True
+    assert facts.commit is not None
+
+
+def test_a_repository_of_another_user_says_so(repository):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a repository away")
+    for path in [repository, *repository.rglob("*")]:
+        os.lchown(path, 65534, 65534)
+    facts = git_facts(repository)
+    assert facts.commit is None
+    assert "safe.directory" in (facts.reason or "")
+
+
+def test_no_git_says_so(repository, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_facts(repository, bundle=Bundle("dags")).reason == "git is not installed"
+
+
+def test_a_missing_source_directory_says_so(tmp_path):
+    assert git_facts(tmp_path / "missing").reason == "the source directory is not there"
+
+
+def fake_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    write(tmp_path / "bin/git", f"#!/bin/sh\n{script}\n").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+
+
+def test_a_git_that_hangs_is_ended_with_what_it_started(repository, tmp_path, monkeypatch):
+    fake_git(tmp_path, monkeypatch, f"sleep 600 & echo $! >> {tmp_path / 'pids'}; wait")
+    monkeypatch.setattr(git_process, "TIMEOUT_SECONDS", 0.3)
+    started = time.monotonic()
+    facts = git_facts(repository)
+    assert time.monotonic() - started < 10
+    assert "did not answer" in (facts.reason or "")
+    for pid in (tmp_path / "pids").read_text().split():
+        assert not is_alive(int(pid))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def test_a_git_that_prints_nonsense_does_not_stop_a_run(repository, tmp_path, monkeypatch):
+    fake_git(tmp_path, monkeypatch, r"printf '# branch.oid \377\0001 x\0'")
+    facts = git_facts(repository)
+    assert facts.reason is not None or facts.commit is None
+
+
+def test_a_git_that_fails_gives_its_reason(repository):
+    (repository / ".git/HEAD").write_text("nonsense")
+    assert git_facts(repository).reason is not None
+    write(repository / ".git/HEAD", "ref: refs/heads/main\n")
+    write(repository / ".git/index", "nonsense")
+    assert "index" in (git_facts(repository).reason or "")
+
+
+def test_no_hook_monitor_or_differ_of_a_repository_is_started(repository, tmp_path):
+    witness = tmp_path / "witness"
+    program = write(tmp_path / "program", f'#!/bin/sh\necho "$0 $@" >> {witness}\ncat\n')
+    program.chmod(0o755)
+    for key in ("core.fsmonitor", "diff.external", "diff.odd.command", "diff.odd.textconv", "core.pager",
+                "core.askPass", "core.sshCommand"):  # fmt: skip
+        git(repository, "config", key, str(program))
+    write(repository / ".gitattributes", "*.py diff=odd\n")
+    for hook in ("post-index-change", "pre-commit", "post-checkout"):
+        write(repository / f".git/hooks/{hook}", program.read_bytes()).chmod(0o755)
+    write(repository / "code/train.py", "print(2)\n")
+    write(repository / "code/new.bin", "new\n")
+    facts = git_facts(repository)
+    assert b"+print(2)" in (facts.patch or b"")
+    assert not witness.exists()
+
+
+def test_a_patch_holds_the_content_itself_where_a_filter_would_replace_it(repository):
+    git(repository, "config", "filter.stub.clean", "echo stub")
+    git(repository, "config", "filter.stub.required", "true")
+    write(repository / "code/.gitattributes", "*.model filter=stub\n")
+    write(repository / "code/a.model", "all of the content\n")
+    assert b"+all of the content" in (git_facts(repository).patch or b"")
+
+
+def test_variables_of_another_git_lead_nowhere_else(repository, tmp_path, monkeypatch):
+    commit = git(repository, "rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
+    assert git_facts(repository / "code").commit == commit
+
+
+def test_a_patch_over_its_cap_is_left_out_and_says_so(repository, monkeypatch):
+    monkeypatch.setattr(patch, "PATCH_MAX_BYTES", 1000)
+    write(repository / "code/data.bin", os.urandom(5000))
+    facts = git_facts(repository)
+    assert (facts.dirty, facts.patch) == (True, None)
+    assert "1000 bytes" in (facts.reason or "")
+
+
+def test_changes_too_large_for_a_patch_are_not_even_read(repository, monkeypatch):
+    monkeypatch.setattr(patch, "CHANGED_MAX_BYTES", 1000)
+    os.truncate(write(repository / "code/huge"), 10**12)
+    facts = git_facts(repository)
+    assert (facts.dirty, facts.patch) == (True, None)
+    assert "too much for a patch" in (facts.reason or "")
+
+
+def test_a_repository_whose_path_needs_quoting_is_told(repository, tmp_path):
+    for name in ("a:b", '"quoted"', "sp ace", "\u00e9", "-x"):
+        odd = tmp_path / name
+        shutil.copytree(repository, odd)
+        write(odd / "code/train.py", "print(4)\n")
+        facts = git_facts(odd / "code")
+        assert b"+print(4)" in (facts.patch or b""), (name, facts.reason)
+
+
+def test_facts_may_be_asked_for_in_many_threads(repository):
+    change_everything(repository)
+    found: list[GitFacts] = []
+    threads = [threading.Thread(target=lambda: found.append(git_facts(repository / "code"))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 6
+    assert all(facts == found[0] for facts in found)
+    assert found[0].patch
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, None),
+        ({"remote.upstream.url": "git@example.org:a/b.git"}, "git@example.org:a/b.git"),
+        ({"remote.one.url": "https://one", "remote.origin.url": "https://two"}, "https://two"),
+        ({"remote.one.url": "https://one", "remote.two.url": "https://two"}, None),
+        (
+            {"remote.one.url": "https://one", "remote.origin.url": "https://two", "branch.main.remote": "one"},
+            "https://one",
+        ),
+    ],
+    ids=["none", "the only one", "origin among others", "none of several", "the branch's own"],
+)
+def test_the_remote_is(settings, told, repository):
+    git(repository, "remote", "remove", "origin")
+    for key, value in settings.items():
+        git(repository, "config", key, value)
+    assert git_facts(repository).repository == told
