@@ -267,6 +267,11 @@ PARTS = {
         "conda_dependencies.pip_options[0]",
         "${NAME}",
     ),
+    "an address with a token": (
+        lambda: CondaDependencies(pip_packages=["mine @ git+https://pw123@git.example/mine.git"]),
+        "conda_dependencies.pip_packages[0]",
+        "${NAME}",
+    ),
     "a registry's password itself": (
         lambda: ContainerRegistry(address="r.example", username="me", password="hunter2"),
         "ContainerRegistry.password",
@@ -391,6 +396,23 @@ def test_overrides_are_checked():
         with_overrides(config(), arguments="--lr 0.1")
     with pytest.raises(ConfigurationError, match=r"^config\.tags must be a dictionary"):
         with_overrides({"source_directory": "a", "script": "b"}, tags=["x"])
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        "numpy",
+        "scikit-learn>=1.3,<2; python_version > '3.9'",
+        "uvicorn[standard]==0.30",
+        "mine @ https://${TOKEN}@git.example/mine.whl",
+        "mine @ https://me:${TOKEN}@git.example/mine.whl",
+        "mine @ git+ssh://git@git.example/mine.git@v1",
+        "https://files.example/mine-1.0-py3-none-any.whl",
+        "numpy=={{ params.numpy }}",
+    ],
+)
+def test_a_requirement_in_any_of_pips_forms_is_taken(requirement):
+    assert CondaDependencies(pip_packages=[requirement]).pip_packages == [requirement]
 
 
 def test_a_secret_never_stands_in_a_message_even_when_it_is_no_text():

@@ -133,7 +133,7 @@ def test_importing_and_using_configurations_imports_neither_airflow_nor_anything
     program = _PROGRAM + (
         "import sys\n"
         "unwanted = {'airflow.sdk', 'airflow.models', 'yaml', 'packaging', 'fsspec', 'docker', 'paramiko', 'asyncio',"
-        " 'subprocess', 'airflow_provider.scriptrun.environments', 'airflow_provider.scriptrun.runs'}\n"
+        " 'airflow_provider.scriptrun.environments', 'airflow_provider.scriptrun.runs'}\n"
         "print('unwanted', sorted(unwanted & set(sys.modules)))\n"
     )
     assert run_python(program).endswith("unwanted []\n")

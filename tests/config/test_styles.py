@@ -292,6 +292,30 @@ def test_a_package_added_again_takes_the_place_of_the_first():
     assert dependencies == CondaDependencies(pip_packages=["numpy"], python_version="3.11")
 
 
+@pytest.mark.parametrize(
+    ("package", "version", "packages"),
+    [
+        ("python=3.11", "3.11", []),
+        ("python==3.11.4", "3.11.4", []),
+        ("python 3.11", "3.11", []),
+        ("python={{ params.python }}", "{{ params.python }}", []),
+        ("python>=3.9", None, ["python>=3.9"]),
+        ("python-dateutil=2.9", "3.10", ["python-dateutil=2.9"]),
+    ],
+)
+def test_a_python_among_conda_packages_is_the_python_version_where_it_is_exact(package, version, packages):
+    dependencies = CondaDependencies(python_version="3.10")
+    dependencies.add_conda_package(package)
+    assert (dependencies.python_version, dependencies.conda_packages) == (version, packages)
+    dependencies.set_python_version("3.12")
+    assert "python>=3.9" not in dependencies.conda_packages
+
+
+def test_only_packages_beyond_python_and_pip_need_conda():
+    assert not CondaDependencies(conda_packages=["python>=3.9", "pip"]).needs_conda
+    assert CondaDependencies(conda_packages=["python>=3.9", "gdal"]).needs_conda
+
+
 def test_packages_by_name_and_a_python_version_may_join_a_requirements_file():
     environment = Environment.from_pip_requirements("e", "r.txt", pip_version="24.2")
     environment.python.conda_dependencies.set_python_version("3.11")

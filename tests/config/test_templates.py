@@ -270,6 +270,20 @@ def test_overrides_find_what_stands_in_the_run_configuration_of_a_dictionary():
     assert data["run_config"]["target"] == "vm"
 
 
+@pytest.mark.parametrize("said", ["{{ params.variables }}", Output("upstream")], ids=["jinja", "output"])
+def test_variables_that_are_one_template_are_not_added_to_before_they_are_rendered(said):
+    data = config(environment_variables=said).to_template_dict()
+    assert with_overrides(data, environment_variables={"B": "2"})["environment_variables"] is said
+    rendered = with_overrides({**data, "environment_variables": '{"A": "{{1}}"}'}, environment_variables={"B": "2"})
+    assert rendered["environment_variables"] == {"A": "{{1}}", "B": "2"}
+
+
+def test_a_rendered_configuration_is_written_down_as_it_was_rendered():
+    rendered = ScriptRunConfig.from_rendered({"source_directory": "a", "script": "b.py", "tags": {"{{x}}": "{{y}}"}})
+    assert rendered.to_template_dict()["tags"] == {"{{x}}": "{{y}}"}
+    assert rendered.clone().resolved() == rendered
+
+
 @pytest.mark.parametrize(
     ("written", "parts"),
     [

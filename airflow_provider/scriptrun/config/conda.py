@@ -19,6 +19,7 @@ _PIP_NAME = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\
 _PIP_REST = re.compile(r"|[@;(].*|(?:===|==|~=|!=|<=|>=|<|>).+", re.DOTALL)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _CONDA_NAME = re.compile(r"(?:[\w./-]+::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)\s*(?P<rest>[=<>!~\s\[].*)?")
+_EXACT_PYTHON = re.compile(r"python\s*={0,2}\s*(?P<version>\d+(?:\.\d+){0,2}|\{\{.*\}\})", re.DOTALL)
 _PIP_EXAMPLE = "numpy>=1.26,<3"
 _CONDA_EXAMPLE = "numpy=1.26"
 
@@ -131,10 +132,12 @@ class CondaDependencies(Element):
 
     def add_conda_package(self, conda_package: str) -> None:
         """Add a conda package; it takes the place of one of the same name. ``python=3.11`` sets the Python version."""
-        if _conda_key(conda_package) == "python" and (version := re.search(r"[\d.]*\d", conda_package)):
-            self.set_python_version(version[0])
-        else:
-            self.conda_packages = _replaced(self.conda_packages, conda_package, _conda_key)
+        if isinstance(conda_package, str) and (exact := _EXACT_PYTHON.fullmatch(conda_package)):
+            self.set_python_version(exact["version"])
+            return
+        if _conda_key(conda_package) == "python":
+            self.python_version = None
+        self.conda_packages = _replaced(self.conda_packages, conda_package, _conda_key)
 
     def remove_conda_package(self, conda_package: str) -> None:
         """Remove the conda package of this name, whatever version it asks for."""
@@ -149,8 +152,9 @@ class CondaDependencies(Element):
         self.channels = [known for known in self.channels if known != channel]
 
     def set_python_version(self, version: str) -> None:
-        """Set the Python version, for instance ``3.11``."""
+        """Set the Python version, for instance ``3.11``; what the conda packages say about it is dropped."""
         self.python_version = version
+        self.remove_conda_package("python")
 
     def set_pip_option(self, pip_option: str) -> None:
         """Set an option of pip; it takes the place of the same option, but for those that may be repeated."""
@@ -172,7 +176,7 @@ class CondaDependencies(Element):
     @property
     def needs_conda(self) -> bool:
         """Whether packages are named that only conda can install."""
-        return bool(self.conda_packages)
+        return any(_conda_key(line) not in ("python", "pip") for line in self.conda_packages)
 
     def as_specification(self) -> dict[str, Any]:
         """Return the content of a conda specification file that asks for the same."""

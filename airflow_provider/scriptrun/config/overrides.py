@@ -33,9 +33,10 @@ def with_overrides(
     environment_variables: Mapping[str, Any] | Any | None = None,
     tags: Mapping[str, Any] | Any | None = None,
 ) -> Config:
-    """Return the configuration, or the rendered dictionary of one, with what is not ``None`` over it.
+    """Return the configuration, or the dictionary of one, with what is not ``None`` over it.
 
-    Arguments and target take the place of the configuration's; variables and tags are added to them and win.
+    Arguments and target take the place of the configuration's; variables and tags are added to them and win. In a
+    dictionary, variables or tags that are one template as a whole stay alone until they are rendered.
     Raises ``ConfigurationError``.
     """
     replaced = {"arguments": arguments, "compute_target": compute_target}
@@ -47,14 +48,17 @@ def with_overrides(
                 setattr(twin, name, value)
         for name, value in merged.items():
             if value is not None:
-                setattr(twin, name, {**getattr(twin, name), **_mapping(value, name)})
+                setattr(twin, name, {**_mapping(getattr(twin, name), name), **_mapping(value, name)})
         return twin
     fields = dict(_mapping(config, "config"))
     for name, value in {**replaced, **merged}.items():
         if value is None:
             continue
         said = _taken_out(fields, name)
-        fields[name] = value if name in replaced else {**_mapping(said, name), **_mapping(value, name)}
+        if name in replaced:
+            fields[name] = value
+        else:
+            fields[name] = said if _is_unknown(said) else {**_mapping(said, name), **_mapping(value, name)}
     return fields
 
 
@@ -66,6 +70,17 @@ def _taken_out(fields: dict[str, Any], name: str) -> Any:
         fields["run_config"] = {key: value for key, value in run_config.items() if key != field}
         return run_config[field] if said is None else said
     return said
+
+
+def _is_unknown(value: Any) -> bool:
+    """Whether ``value`` is a template that has not been rendered: rendered text may hold braces, too."""
+    if not isinstance(value, str):
+        return is_template(value)
+    try:
+        read_text(value, dict)
+    except Wrong:
+        return is_template(value)
+    return False
 
 
 def _mapping(value: Any, name: str) -> Mapping[str, Any]:

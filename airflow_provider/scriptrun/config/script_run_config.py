@@ -171,7 +171,8 @@ class ScriptRunConfig(Element):
 
         Everything is checked once more (a list may have been appended to). Raises ``ConfigurationError``.
         """
-        return type(self).model_validate(self._plain())._plain()
+        context = RENDERED if self._is_resolved else None
+        return type(self).model_validate(self._plain(), context=context)._plain()
 
     def clone(self) -> Self:
         """Return a copy that shares nothing with this one."""

@@ -27,7 +27,8 @@ Check = Callable[[Any, bool], Any]
 #: Variables that the supervisor sets for the script.
 RESERVED_PREFIX = "SCRIPTRUN_"
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_CREDENTIALS = re.compile(r"://[^/@\s]*:(?!\$\{)[^/@\s]*@")
+#: A password in an address, or a token in place of a user (``git@`` of ssh is none); ``${NAME}`` is looked up later.
+_CREDENTIALS = re.compile(r"://[^/@\s]*:(?!\$\{)[^/@\s]*@|https?://(?!\$\{)[^/@\s:]+@")
 #: What a number may be rendered to when there is none.
 _NO_NUMBER = ("", "None", "null")
 
