@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
+from airflow_provider.scriptrun.targets.contract import Limits
 from tests.conformance.client import from_pip, user_managed
 
 #: Small, pure Python, without requirements of its own.
@@ -78,3 +79,13 @@ def test_a_requirement_that_does_not_exist_fails_with_the_tools_own_words(client
     end = client.finish("print('never')", environment=from_pip(name)).end
     assert (end.status, end.reason, end.is_unresolvable) == (Status.FAILED, Reason.ENVIRONMENT, True)
     assert name in f"{end.message} {end.last_lines}"
+
+
+@pytest.mark.needs("network")
+@pytest.mark.slow
+def test_what_is_over_its_age_is_removed_on_demand_and_what_was_just_used_is_not(fresh_client):
+    followed = fresh_client.finish(SCRIPT, environment=from_pip(PACKAGE))
+    removed = fresh_client.target.clean(Limits(budget_age_s=0, environment_age_s=0))
+    assert removed.get("environments", 0) == 0
+    again = fresh_client.finish(SCRIPT, environment=from_pip(PACKAGE))
+    assert (followed.end.environment.reused, again.end.environment.reused) == (False, True)

@@ -29,7 +29,8 @@ sys.exit(int(sys.argv[1]))
 def test_what_a_script_left_is_listed_and_comes_verified(client, target, code):
     followed = client.finish(SCRIPT, argv=("python", "main.py", code))
     assert followed.end.exit_code == int(code)
-    files = {file.path: file for file in target.files(followed.run_id)}
+    listing = target.files(followed.run_id)
+    files = {file.path: file for file in listing}
     contents = fetch(target, followed.run_id, list(files))
     assert {name for name in files if name.startswith(("outputs/", "logs/"))} >= {
         "outputs/models/deep/model.bin",
@@ -43,6 +44,8 @@ def test_what_a_script_left_is_listed_and_comes_verified(client, target, code):
     assert contents["outputs/empty"] == b""
     assert contents["run.log"] == b"written\n"
     assert not {"outputs/leaves", "outputs/fifo", "elsewhere"} & set(files)
+    assert set(listing.skipped) == {"outputs/leaves", "outputs/fifo"}
+    assert listing.skipped_count == 2
     for name, content in contents.items():
         assert (files[name].size, files[name].sha256) == (len(content), hashlib.sha256(content).hexdigest())
 

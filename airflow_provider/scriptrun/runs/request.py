@@ -36,6 +36,8 @@ def limits_of(config: ScriptRunConfig, settings: Settings, target: ComputeTarget
         max_runs=max_runs or None,
         budget_bytes=settings.target_budget_bytes or None,
         budget_age_s=settings.target_max_age_days * DAY_SECONDS or None,
+        environment_budget_bytes=settings.environment_budget_bytes or None,
+        environment_age_s=settings.environment_max_age_days * DAY_SECONDS or None,
     )
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 #: Where a request does not say: between SIGTERM and SIGKILL.
 DEFAULT_GRACE_S = 30.0
+INFINITE = float("inf")
 
 
 class StartRequest:
@@ -48,6 +49,8 @@ class StartRequest:
         self.max_runs: Optional[int] = int(max_runs) if max_runs else None
         self.budget_bytes: Optional[float] = _number(limits, "budget_bytes", None)
         self.budget_age_s: Optional[float] = _number(limits, "budget_age_s", None)
+        self.environment_budget_bytes: Optional[float] = _number(limits, "environment_budget_bytes", None)
+        self.environment_age_s: Optional[float] = _number(limits, "environment_age_s", None)
         self.context = _object(request, "context")
         self.tools = {name: path for name, path in _object(request, "tools").items() if isinstance(path, str)}
 
@@ -71,6 +74,8 @@ class StartRequest:
                 "max_runs": self.max_runs,
                 "budget_bytes": self.budget_bytes,
                 "budget_age_s": self.budget_age_s,
+                "environment_budget_bytes": self.environment_budget_bytes,
+                "environment_age_s": self.environment_age_s,
             },
             "tools": self.tools,
         }
@@ -113,6 +118,6 @@ def _number(document: Dict[str, Any], name: str, default: Optional[float]) -> Op
     if document.get(name) is None:
         return default
     value = float(_field(document, "limits.", name, (int, float)))
-    if not value >= 0:
+    if not 0 <= value < INFINITE:
         raise Refusal(refusal.BAD_REQUEST, "start: limits.%s is %r" % (name, value))
     return value

@@ -18,17 +18,24 @@ PAUSE_S = 3600.0
 LOWEST_PRIORITY = 19
 
 
-def keep(layout: Layout, budget_bytes: Optional[float], budget_age_s: Optional[float]) -> None:
-    """Keep the root within its budget, unless somebody did within the last hour. Failures go to standard error."""
+def keep(
+    layout: Layout,
+    budget_bytes: Optional[float],
+    budget_age_s: Optional[float],
+    environment_budget_bytes: Optional[float] = None,
+    environment_age_s: Optional[float] = None,
+) -> None:
+    """Keep the root within its budgets, unless somebody did within the last hour. Failures go to standard error."""
+    limits = (budget_bytes, budget_age_s, environment_budget_bytes, environment_age_s)
     try:
-        if budget_bytes is None and budget_age_s is None:
+        if all(limit is None for limit in limits):
             return
         if _was_cleaned_lately(layout.cleaned):
             return
         os.nice(LOWEST_PRIORITY)
         from . import clean
 
-        clean.keep_budget(layout, budget_bytes, budget_age_s)
+        clean.keep_budget(layout, *limits)
     except Exception:  # noqa: BLE001  # the run is over and well; tidying up must not change that
         diagnosis.print_exception()
 

@@ -192,7 +192,10 @@ class Supervisor:
             self.ticket.close()
         from . import housekeeping
 
-        housekeeping.keep(self.layout, self.ask.budget_bytes, self.ask.budget_age_s)
+        ask = self.ask
+        housekeeping.keep(
+            self.layout, ask.budget_bytes, ask.budget_age_s, ask.environment_budget_bytes, ask.environment_age_s
+        )
 
     def _variables(self, environment: Dict[str, Any]) -> Dict[str, str]:
         found = variables.inherited(os.environ, self.ask.inherit)

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, TypeVar
 from airflow_provider.scriptrun.errors import NotSupportedError, UnknownRunError
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason
 from airflow_provider.scriptrun.targets.handle import Handle
-from airflow_provider.scriptrun.targets.news import Cursor, FetchedFile, News, RemoteFile, Stream, StreamPart
+from airflow_provider.scriptrun.targets.news import (
+    Cursor,
+    FetchedFile,
+    Listing,
+    News,
+    RemoteFile,
+    Stream,
+    StreamPart,
+)
 from airflow_provider.scriptrun.targets.request import (
     Attempt,
     Limits,
@@ -40,6 +48,7 @@ __all__ = [
     "Handle",
     "HostFacts",
     "Limits",
+    "Listing",
     "News",
     "Outcome",
     "RemoteFile",
@@ -164,7 +173,7 @@ class ComputeTarget(ABC):
         """
 
     @abstractmethod
-    def files(self, run_id: str, *, hashed: bool = True) -> list[RemoteFile]:
+    def files(self, run_id: str, *, hashed: bool = True) -> Listing:
         """Return what ``fetch`` can bring: regular files only, nothing through links that leave the run's folder.
 
         :param hashed: with the sha256 of each, for which the target reads them all.
@@ -191,9 +200,9 @@ class ComputeTarget(ABC):
         """Say that all that is wanted of a run that is over has been stored: it may be removed before its time."""
         del run_id  # a target that keeps no house has nothing to note
 
-    def clean(self, *, budget_bytes: int | None = None, budget_age_s: float | None = None) -> Mapping[str, int]:
-        """Remove what is over age or budget and not in use; return how much: ``runs``, ``blobs``, ``bytes``, ..."""
-        del budget_bytes, budget_age_s
+    def clean(self, limits: Limits) -> Mapping[str, int]:
+        """Remove what is over the budgets and ages of ``limits`` and not in use; return how much of what, and bytes."""
+        del limits
         raise NotSupportedError(f"The target {self.name} ({self.target_type}) keeps its own house")
 
     @abstractmethod

@@ -18,7 +18,8 @@ from airflow_provider.scriptrun.targets.contract import (
 )
 from airflow_provider.scriptrun.targets.exchange import ask_news, end_of_files, fetched_file, next_file
 from airflow_provider.scriptrun.targets.handle import Handle
-from airflow_provider.scriptrun.targets.request import Progress, Sent, SnapshotSource, Started, StartRequest
+from airflow_provider.scriptrun.targets.news import Listing
+from airflow_provider.scriptrun.targets.request import Limits, Progress, Sent, SnapshotSource, Started, StartRequest
 from airflow_provider.scriptrun.targets.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -131,21 +132,22 @@ class HostTarget(ComputeTarget):
 
         return self._sessions.request(ask)
 
-    def files(self, run_id: str, *, hashed: bool = True) -> list[RemoteFile]:
+    def files(self, run_id: str, *, hashed: bool = True) -> Listing:
         """See :meth:`ComputeTarget.files`."""
         request = {"op": "list", "run": run_id, "hash": hashed}
 
-        def ask(session: Session) -> list[RemoteFile]:
+        def ask(session: Session) -> Listing:
             session.put(request)
             found: list[RemoteFile] = []
-            more = True
-            while more:
-                some, more = parse.remote_files(session.answer(wait_s=HASHING_PATIENCE_S if hashed else 0), run_id)
-                found += some
+            while True:
+                answer = session.answer(wait_s=HASHING_PATIENCE_S if hashed else 0)
+                files, more = parse.remote_files(answer, run_id)
+                found += files
                 if len(found) > parse.MAX_FILES:
                     raise ProtocolError(f"{self._transport.name} lists more than {parse.MAX_FILES} files of {run_id}")
-            session.done()
-            return found
+                if not more:
+                    session.done()
+                    return Listing(tuple(found), *parse.skipped_files(answer, run_id))
 
         return self._sessions.request(ask)
 
@@ -189,9 +191,15 @@ class HostTarget(ComputeTarget):
 
         return self._sessions.request(ask) if wanted else {}
 
-    def clean(self, *, budget_bytes: int | None = None, budget_age_s: float | None = None) -> Mapping[str, int]:
+    def clean(self, limits: Limits) -> Mapping[str, int]:
         """See :meth:`ComputeTarget.clean`."""
-        request = {"op": "clean", "budget_bytes": budget_bytes, "budget_age_s": budget_age_s}
+        environments = {"budget_bytes": limits.environment_budget_bytes, "budget_age_s": limits.environment_age_s}
+        request = {
+            "op": "clean",
+            "budget_bytes": limits.budget_bytes,
+            "budget_age_s": limits.budget_age_s,
+            "environments": environments,
+        }
         return self._sessions.request(lambda session: parse.counts(session.ask(request, wait_s=CLEANING_PATIENCE_S)))
 
     def handle(self, started: Started | str, lineage: str) -> Handle:

@@ -116,6 +116,25 @@ class RemoteFile:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """What ``files`` says: iterate over it for the files.
+
+    :param skipped: the first hundred of what cannot be fetched: path -> why (a link that leaves, no permission, ...).
+    :param skipped_count: how many there are in all.
+    """
+
+    files: tuple[RemoteFile, ...]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    skipped_count: int = 0
+
+    def __iter__(self) -> Iterator[RemoteFile]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+@dataclass(frozen=True)
 class FetchedFile:
     """One file on its way. ``chunks`` is to be read to its end before the next file is asked for.
 

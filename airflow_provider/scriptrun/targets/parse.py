@@ -31,6 +31,7 @@ MAX_ARGUMENT_CHARACTERS = 2 * 1024 * 1024
 #: Larger than any file system; keeps arithmetic on what was announced harmless.
 MAX_BYTES = 1 << 62
 MAX_FILES = 1_000_000
+MAX_SKIPPED = 1000
 MAX_BLOBS = 10_000_000
 _HEXADECIMAL = frozenset("0123456789abcdef")
 _STREAMS = {stream.value: stream for stream in Stream}
@@ -277,6 +278,17 @@ def remote_files(document: Any, run_id: str) -> tuple[list[RemoteFile], bool]:
     """Read one frame of the answer to a ``list``; return its files, and whether another frame follows."""
     fields = Fields(document, f"the files of run {run_id}")
     return [_remote_file(item, run_id) for item in fields.items("files", MAX_FILES)], fields.flag("more")
+
+
+def skipped_files(document: Any, run_id: str) -> tuple[dict[str, str], int]:
+    """Read what the last frame of a ``list`` says about what cannot be fetched: path -> why, and how many in all."""
+    fields = Fields(document, f"the files of run {run_id}")
+    if not fields.has("skipped"):
+        return {}, 0
+    skipped = fields.inner("skipped")
+    items = [Fields(item, f"{skipped.where}, paths") for item in skipped.items("paths", MAX_SKIPPED)]
+    named = {item.text("path", MAX_PATH_CHARACTERS): item.text("reason", MAX_MESSAGE_CHARACTERS) for item in items}
+    return named, skipped.integer("count")
 
 
 def _remote_file(document: Any, run_id: str) -> RemoteFile:

@@ -53,6 +53,8 @@ class Limits:
     :param max_runs: how many runs the target executes at once; the rest is Queued.
     :param budget_bytes: how much disk finished runs and sent files may take.
     :param budget_age_s: after which they are removed, whatever they take.
+    :param environment_budget_bytes: how much disk environments may take.
+    :param environment_age_s: after which an environment that nobody used is removed.
     """
 
     max_run_duration_s: float | None = None
@@ -61,6 +63,8 @@ class Limits:
     max_runs: int | None = None
     budget_bytes: int | None = None
     budget_age_s: float | None = None
+    environment_budget_bytes: int | None = None
+    environment_age_s: float | None = None
 
 
 @dataclass(frozen=True)
