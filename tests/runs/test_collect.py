@@ -143,3 +143,12 @@ def test_progress_ends_at_the_total(folder_workspace, target):
     collect(target, "r", folder_workspace.objects, FOLDER, lambda done, total: seen.append((done, total)))
     total = sum(map(len, FILES.values()))
     assert seen[-1] == (total, total)
+
+
+def test_a_name_that_is_not_utf8_is_kept_and_not_fetched_twice(workspace, target):
+    target.runs["r"].files = {"outputs/a\udcffb": b"1"}
+    collect(target, "r", workspace.objects, FOLDER)
+    target.calls.clear()
+    (file,) = collect(target, "r", workspace.objects, FOLDER)
+    assert fetched(target) == []
+    assert b"".join(workspace.objects.read(f"{FOLDER}/{file.path}")) == b"1"

@@ -77,3 +77,10 @@ def test_many_outputs_are_named_up_to_the_limit_and_counted():
     record = make_record({"outputs": {"uri": "u", "count": 10_000, "bytes": 10_000, "files": files}}, output_files=50)
     assert len(record["outputs"]["files"]) == 50
     assert record["left_out"]["outputs"] == 9950
+
+
+def test_a_record_can_be_stored_in_any_database():
+    record = make_record({"message": "a\0b", "metrics": {"x": "\ud800"}, "command": ["\udcff"]})
+    assert "\0" not in record["message"]
+    assert record["metrics"] == {"x": "\\ud800"}
+    json.dumps(record, ensure_ascii=False).encode("utf-8")

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,7 @@ from airflow_provider.scriptrun.errors import (
     SnapshotError,
     TargetRefusedError,
     TargetUnreachableError,
+    UnknownRunError,
     WorkspaceError,
 )
 from airflow_provider.scriptrun.runs import previous, watch
@@ -290,6 +293,28 @@ def _fresh(world) -> Run:
         ScriptRunConfig("source", "train.py", compute_target="fake"), workspace=world.workspace, experiment="churn",
         surroundings=world.surroundings,
     )  # fmt: skip
+
+
+def test_git_facts_and_the_patch_are_kept(world):
+    source = world.folder / "source"
+    git = ["git", "-C", str(source), "-c", "user.name=n", "-c", "user.email=e@x", "-c", "init.defaultBranch=main"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, *command], check=True)
+    (source / "train.py").write_text("print('changed')\n")
+    run = world.submit()
+    world.target.end(run_id=run.id)
+    run.watch()
+    facts = run.collect()["git"]
+    assert (facts["branch"], facts["dirty"], len(facts["commit"])) == ("main", True, 40)
+    assert b"changed" in Path(facts["patch_uri"]).read_bytes()
+
+
+def test_a_run_that_never_had_a_folder_can_be_collected(world, monkeypatch):
+    run = world.submit()
+    world.target.end(Status.CANCELED, run.id, reason=Reason.CANCELED)
+    monkeypatch.setattr(world.target, "files", lambda run_id: (_ for _ in ()).throw(UnknownRunError("no folder")))
+    record = run.collect()
+    assert (record["status"], record["outputs"]["count"]) == ("Canceled", 0)
 
 
 def test_what_is_asked_is_what_was_configured(world):

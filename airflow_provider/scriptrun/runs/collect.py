@@ -61,7 +61,9 @@ def collect(
     sizes, known = store.walk(folder), collected_files(store, folder)
     hashes = {file.path: file.sha256 for file in known}
     lacking = [
-        file for file in files if sizes.get(file.path) != file.size or hashes.get(file.path, file.sha256) != file.sha256
+        file
+        for file in files
+        if sizes.get(store.stored_name(file.path)) != file.size or hashes.get(file.path, file.sha256) != file.sha256
     ]
     total, done = sum(file.size for file in lacking), 0
     for wanted, fetched in _in_step(lacking, target.fetch(run_id, [file.path for file in lacking])):

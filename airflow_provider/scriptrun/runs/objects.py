@@ -121,6 +121,10 @@ class ObjectStore(ABC):
         except ValueError as error:
             raise WorkspaceError(f"{self.uri(name)} is damaged", why=str(error)) from None
 
+    def stored_name(self, name: str) -> str:
+        """Return the name under which an object is listed: object storage has no names that are not UTF-8."""
+        return name
+
     def uri(self, name: str) -> str:
         """Return where an object lies, for a person or another program."""
         return f"{self.url}/{name}" if name else self.url
@@ -301,8 +305,11 @@ class RemoteObjects(ObjectStore):
         with self.explained(name, "removed"), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self._at(name))
 
+    def stored_name(self, name: str) -> str:  # noqa: D102
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
     def _at(self, name: str) -> str:
-        return f"{self._path}/{name}" if name else self._path
+        return f"{self._path}/{self.stored_name(name)}" if name else self._path
 
     @contextlib.contextmanager
     def explained(self, name: str, done: str) -> Iterator[None]:  # noqa: D102

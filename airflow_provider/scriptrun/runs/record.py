@@ -96,6 +96,8 @@ def _bounded(record: Mapping[str, Any], limits: Mapping[str, int]) -> dict[str, 
 
 def _shorten(value: Any, limit: int) -> Any:
     if isinstance(value, str):
+        # PostgreSQL's JSONB takes neither NUL nor lone surrogates (names that are not UTF-8).
+        value = value.replace("\0", "\ufffd").encode("utf-8", "backslashreplace").decode()
         # Measured as JSON, where a character may take twelve bytes.
         while len(json.dumps(value)) - 2 > limit:
             value = value[

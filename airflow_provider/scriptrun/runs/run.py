@@ -27,6 +27,7 @@ from airflow_provider.scriptrun.targets.parse import run_status
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from airflow_provider.scriptrun.runs.collect import CollectedFile
     from airflow_provider.scriptrun.runs.lineage import LineageStore
     from airflow_provider.scriptrun.runs.reporter import Reporter
     from airflow_provider.scriptrun.runs.surroundings import Surroundings
@@ -290,11 +291,7 @@ class Run:
         progress = Progress(
             reporter, f"Collecting what run {self.id} left", is_terminal=self._surroundings().is_terminal
         )
-        files = reach(
-            reporter,
-            lambda: collect(self.target(), self.id, self.folder.objects, self.folder.name, progress.reach),
-            deadline=began + COLLECT_PATIENCE_SECONDS,
-        )
+        files = reach(reporter, lambda: self._fetch(progress), deadline=began + COLLECT_PATIENCE_SECONDS)
         progress.finish()
         messages = self.folder.messages() or Messages()
         if messages.bad_lines or messages.left_out:
@@ -369,6 +366,13 @@ class Run:
             )
         self._status = status
         return status
+
+    def _fetch(self, progress: Progress) -> Sequence[CollectedFile]:
+        try:
+            return collect(self.target(), self.id, self.folder.objects, self.folder.name, progress.reach)
+        except UnknownRunError:
+            # Its status is known, and terminal: it was cancelled before it had a folder.
+            return self.folder.files()
 
     def _final(self) -> RunStatus:
         if self._status is not None and self._status.is_terminal:

@@ -216,7 +216,9 @@ class _Submission:
         if ours.connection != name:
             previous.leave(ours, self.lineage, self.surroundings, self.reporter)
             return None
-        return replace(ours, host_id="") if previous.has_surely_ended(ours, self.lineage) else ours
+        # Who watches a run under an id of the caller's is not stored, so nothing is sure about its end.
+        may_move = not self.given_id and previous.has_surely_ended(ours, self.lineage)
+        return replace(ours, host_id="") if may_move else ours
 
     def _store(self, ours: Lineage | None, name: str, here: TargetFacts, limits: Limits) -> Lineage:
         ours = replace(
