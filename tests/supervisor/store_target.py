@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider.scriptrun.supervisor import receive, store
-from airflow_provider.scriptrun.supervisor.layout import Layout
 from airflow_provider.scriptrun.supervisor.protocol import frames
 from airflow_provider.scriptrun.supervisor.protocol.manifest import Entry, encode, snapshot_id
 from airflow_provider.scriptrun.supervisor.serve import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from airflow_provider.scriptrun.supervisor.layout import Layout
 
 SUPERVISOR = Path(receive.__file__).parent
 
@@ -79,6 +80,18 @@ def blob_frames(name: str, data: bytes, size: int | None = None) -> bytes:
     writer = frames.FrameWriter(stream)
     writer.json({"blob": name, "size": len(data) if size is None else size})
     for chunk in frames.chunks(io.BytesIO(data), len(data)):
+        writer.data(chunk)
+    writer.end()
+    return stream.getvalue()
+
+
+def batch_frames(named: list[tuple[str, bytes]], data: bytes | None = None) -> bytes:
+    """Return many small blobs in one go; ``data`` in the place of their contents."""
+    stream = io.BytesIO()
+    writer = frames.FrameWriter(stream)
+    writer.json({"blobs": [[name, len(content)] for name, content in named]})
+    whole = b"".join(content for _, content in named) if data is None else data
+    for chunk in frames.chunks(io.BytesIO(whole), len(whole)):
         writer.data(chunk)
     writer.end()
     return stream.getvalue()

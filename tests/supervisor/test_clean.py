@@ -459,3 +459,22 @@ def test_nobody_waits_long_for_a_cleaner(session: Session) -> None:
     assert held == [True, True]
     with store.shared(session.layout):
         pass
+
+
+def test_a_manifest_that_is_renamed_while_the_cleaner_looks_keeps_its_blobs(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thing = old_snapshot(session, "s", 2 * HOUR)
+    whole = clean_store.hashes
+    calls = []
+
+    def gone_at_first(path: str) -> set[bytes]:
+        calls.append(path)
+        if len(calls) == 1:
+            raise FileNotFoundError(path)
+        return whole(path)
+
+    monkeypatch.setattr(clean_store, "hashes", gone_at_first)
+    assert keep_budget(session)["blobs"] == 0
+    assert len(calls) == 2
+    assert session.offer(thing) == []

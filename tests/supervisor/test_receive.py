@@ -20,6 +20,7 @@ from tests.supervisor.store_target import (
     Parcel,
     Serve,
     Session,
+    batch_frames,
     blob_frames,
     done_frame,
     offer_frames,
@@ -177,9 +178,55 @@ def test_a_flipped_bit_anywhere_in_the_data_is_noticed(session: Session) -> None
         assert answer["damaged"] == [sha256(data)]
 
 
+def test_small_blobs_may_come_many_at_once(session: Session) -> None:
+    thing = parcel(FILES)
+    missing = session.offer(thing)
+    small = [(name, thing.blobs[name]) for name in missing if len(thing.blobs[name]) < 1000]
+    big = sha256(FILES["lib/a.py"])
+    body = batch_frames(small) + blob_frames(big, thing.blobs[big]) + batch_frames([]) + done_frame()
+    (answer,) = session.call(receive.send, {"op": "send", "snapshot": thing.id}, body)
+    assert answer == {"received": 4, "bytes": 100_009, "complete": True}
+    for name, data in thing.blobs.items():
+        assert Path(session.layout.blob(name)).read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("data", "good"),
+    [(b"aaaXbbcccc", "ac"), (b"aaabbb", "ab"), (b"aaabbbccccc", "abc"), (b"", ""), (b"baabbbcccc", "bc")],
+)
+def test_of_a_damaged_batch_what_is_whole_is_kept(session: Session, data: bytes, good: str) -> None:
+    contents = [b"aaa", b"bbb", b"cccc"]
+    thing = parcel({str(n): content for n, content in enumerate(contents)})
+    session.offer(thing)
+    body = batch_frames([(sha256(content), content) for content in contents], data) + done_frame()
+    (answer,) = session.call(receive.send, {"op": "send", "snapshot": thing.id}, body)
+    left = [sha256(content) for content in contents if chr(content[0]) not in good]
+    assert session.offer(thing) == left
+    assert answer.get("damaged", []) == left
+    assert answer["received"] == len(good)
+
+
+@pytest.mark.parametrize("named", [7, [7], [["x"]], [["0" * 64, 1]], {}, [[sha256(b"b"), 2]], [[sha256(b"b"), "1"]]])
+def test_a_batch_that_names_no_blobs_of_the_snapshot_is_refused(session: Session, named: object) -> None:
+    thing = parcel(FILES)
+    session.offer(thing)
+    stream = io.BytesIO()
+    frames.FrameWriter(stream).json({"blobs": named})
+    with pytest.raises(Refusal) as refused:
+        session.call(receive.send, {"op": "send", "snapshot": thing.id}, stream.getvalue())
+    assert refused.value.code == "bad_request"
+
+
+def test_a_batch_over_the_limit_is_refused_before_it_is_read(session: Session) -> None:
+    thing = parcel({"a": b"a" * (receive.MAX_BATCH_BYTES + 1)})
+    session.offer(thing)
+    with pytest.raises(Refusal, match="too many for one batch"):
+        session.call(receive.send, {"op": "send", "snapshot": thing.id}, batch_frames([*thing.blobs.items()]))
+
+
 def test_a_transfer_cut_at_any_byte_goes_on_where_it_was(tmp_path: Path) -> None:
     generator = random.Random(11)
-    thing = parcel({f"f{n}": generator.randbytes(generator.choice([0, 5, 3000, 70_000])) for n in range(20)})
+    thing = parcel({f"f{n}": generator.randbytes(generator.choice([1, 5, 3000, 70_000])) for n in range(20)})
     for round_number in range(60):
         session = Session(Layout(str(tmp_path / str(round_number))))
         missing = session.offer(thing)
@@ -202,6 +249,23 @@ def test_a_transfer_cut_at_any_byte_goes_on_where_it_was(tmp_path: Path) -> None
             }
         assert store.has_snapshot(session.layout, thing.id)
         assert os.listdir(session.layout.incoming) == []
+
+
+def test_a_cut_batch_keeps_the_blobs_that_arrived_whole(tmp_path: Path) -> None:
+    generator = random.Random(12)
+    thing = parcel({f"f{n}": generator.randbytes(10_000) for n in range(40)})
+    for round_number in range(20):
+        session = Session(Layout(str(tmp_path / str(round_number))))
+        missing = session.offer(thing)
+        body = batch_frames([(name, thing.blobs[name]) for name in missing])
+        cut = generator.randrange(3000, len(body))
+        with pytest.raises(frames.FrameError):
+            session.call(receive.send, {"op": "send", "snapshot": thing.id}, body[:cut])
+        arrived = (cut - 3000) // frames.CHUNK_BYTES * frames.CHUNK_BYTES // 10_000  # of the last frame nothing counts
+        left = session.offer(thing)
+        assert left == missing[len(missing) - len(left) :]
+        assert len(missing) - len(left) >= arrived - 1
+        assert not left or session.send(thing, left)["complete"]
 
 
 def test_two_senders_of_one_snapshot_at_once_both_end_well(tmp_path: Path) -> None:

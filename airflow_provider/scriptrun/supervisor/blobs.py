@@ -12,7 +12,7 @@ from .tree import umask
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
-    from typing import Dict, Iterable, List, Set
+    from typing import Dict, Iterable, List, Set, Union
 
     from .layout import Layout
     from .protocol.manifest import Entry
@@ -50,7 +50,11 @@ class DamagedBlobError(Exception):
 
 
 class BlobWriter:
-    """Adds blobs to the store, few system calls each. A context manager; not for two threads at once."""
+    """Adds blobs to the store, in as few system calls as can be. A context manager; not for two threads at once.
+
+    A blob that is there already is replaced by its equal: that takes less than to look, and mends what a power loss
+    may have emptied.
+    """
 
     def __init__(self, layout: Layout) -> None:
         self._blobs = layout.blobs
@@ -62,55 +66,74 @@ class BlobWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._temporary)
+        self._drop()
 
     def add(self, sha256: str, size: int, chunks: Iterable[bytes]) -> None:
-        """Read ``chunks`` to their end and keep them as a blob; one that is there already stays as it is.
+        """Read ``chunks`` to their end and keep them as a blob, however large.
 
         Raises ``DamagedBlobError`` when they are not the ``size`` bytes that ``sha256`` names, ``OSError`` when they
         cannot be written (``chunks`` may then be only partly read), and what ``chunks`` raises. Nothing is kept then.
         """
-        folder = "%s/%s" % (self._blobs, sha256[:2])
-        if sha256[:2] not in self._folders:
-            make_folder(folder)
-            self._folders.add(sha256[:2])
-        descriptor = os.open(self._temporary, _NEW_FILE, BLOB_MODE)
         try:
-            _write_verified(descriptor, sha256, size, chunks)
-            if self._hidden_bits:
-                os.fchmod(descriptor, BLOB_MODE)
+            descriptor = os.open(self._temporary, _NEW_FILE, BLOB_MODE)
+            try:
+                written = 0
+                digest = hashlib.sha256()
+                for chunk in chunks:
+                    written += len(chunk)
+                    if written <= size:
+                        digest.update(chunk)
+                        _write(descriptor, chunk)
+                _verify(sha256, size, written, digest)
+                if self._hidden_bits:
+                    os.fchmod(descriptor, BLOB_MODE)
+            finally:
+                os.close(descriptor)
+            self._place(sha256)
         except BaseException:
-            os.unlink(self._temporary)
+            self._drop()
             raise
-        finally:
-            os.close(descriptor)
-        place = "%s/%s" % (folder, sha256)
-        if _has_size(place, size):
+
+    def add_whole(self, sha256: str, data: Union[bytes, memoryview]) -> None:
+        """Keep ``data`` as a blob. Raises as ``add`` does."""
+        digest = hashlib.sha256(data)
+        if digest.hexdigest() != sha256:
+            _verify(sha256, len(data), len(data), digest)
+        try:
+            descriptor = os.open(self._temporary, _NEW_FILE, BLOB_MODE)
+            try:
+                _write(descriptor, data)
+                if self._hidden_bits:
+                    os.fchmod(descriptor, BLOB_MODE)
+            finally:
+                os.close(descriptor)
+            self._place(sha256)
+        except BaseException:
+            self._drop()
+            raise
+
+    def _place(self, sha256: str) -> None:
+        prefix = sha256[:2]
+        if prefix not in self._folders:
+            make_folder("%s/%s" % (self._blobs, prefix))
+            self._folders.add(prefix)
+        os.rename(self._temporary, "%s/%s/%s" % (self._blobs, prefix, sha256))
+
+    def _drop(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(self._temporary)
-        else:
-            os.rename(self._temporary, place)
 
 
-def _has_size(path: str, size: int) -> bool:
-    try:
-        return os.stat(path).st_size == size
-    except FileNotFoundError:
-        return False
+def _write(descriptor: int, data: Union[bytes, memoryview]) -> None:
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])
 
 
-def _write_verified(descriptor: int, sha256: str, size: int, chunks: Iterable[bytes]) -> None:
-    written = 0
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        written += len(chunk)
-        if written > size:
-            raise DamagedBlobError("%s is longer than the %d bytes that were announced" % (sha256, size))
-        digest.update(chunk)
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(descriptor, view) :]
-    if written < size:
-        raise DamagedBlobError("%s ended after %d of %d bytes" % (sha256, written, size))
+def _verify(sha256: str, size: int, found: int, digest: hashlib._Hash) -> None:
+    if found > size:
+        raise DamagedBlobError("%s is longer than the %d bytes that were announced" % (sha256, size))
+    if found < size:
+        raise DamagedBlobError("%s ended after %d of %d bytes" % (sha256, found, size))
     if digest.hexdigest() != sha256:
         raise DamagedBlobError("%s arrived with other content: its sha256 is %s" % (sha256, digest.hexdigest()))

@@ -17,12 +17,17 @@ from .refusal import BAD_REQUEST, DAMAGED, Refusal
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List
+    from typing import Any, Dict, Iterable, List, Optional, Tuple
 
     from .serve import Channel
 
 #: So many damaged blobs are named in the answer; more than one already means that the line or the sender is broken.
 NAMED_DAMAGED = 20
+#: A batch of small blobs is held in memory while it arrives.
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+
+#: The blobs of this session's last offer, by its snapshot id, which can mean nothing else: they need not be read again.
+_offered: Dict[str, Dict[str, int]] = {}
 
 
 def offer(request: Dict[str, Any], channel: Channel) -> None:
@@ -43,10 +48,12 @@ def offer(request: Dict[str, Any], channel: Channel) -> None:
         entries = manifests.decode(data)
     except manifests.ManifestError as error:
         raise Refusal(BAD_REQUEST, "The manifest of %s cannot be used: %s" % (snapshot_id, error)) from None
-    layout.make_root()
+    wanted = blobs.blobs_of(entries)
     with store.shared(layout):
-        missing = blobs.missing(layout, blobs.blobs_of(entries))
+        missing = blobs.missing(layout, wanted)
         store.put_manifest(layout, snapshot_id, data, complete=not missing)
+    _offered.clear()
+    _offered[snapshot_id] = wanted
     channel.writer.json({"missing": missing})
 
 
@@ -71,7 +78,9 @@ def send(request: Dict[str, Any], channel: Channel) -> None:
     """Receive blobs of a snapshot that was offered.
 
     ``{"op": "send", "snapshot": id}``; for each blob ``{"blob": sha256, "size": bytes}``, data frames, the end frame;
-    then ``{"done": true}``. There is one answer, after that: ``{"received": blobs, "bytes": their sizes,
+    then ``{"done": true}``. Instead of one blob there may be many small ones at once, which takes much less time:
+    ``{"blobs": [[sha256, size], ...]}`` (at most 4 MiB in all), their contents one after the other as data frames of
+    any length, the end frame. There is one answer, at the end: ``{"received": blobs, "bytes": their sizes,
     "complete": whether the snapshot may be started now}``.
 
     Each blob is verified as it arrives. A damaged one is not kept, the others are; the answer is then an ``error`` of
@@ -84,10 +93,10 @@ def send(request: Dict[str, Any], channel: Channel) -> None:
     with store.hold_manifest(layout, snapshot_id, offered=True) as manifest:
         if manifest is None:
             raise Refusal(BAD_REQUEST, "The snapshot %s was not offered here" % snapshot_id, "Offer it, then send.")
-        wanted = blobs.blobs_of(manifests.decode(manifest))
-        arrivals = _Arrivals(wanted)
+        wanted = _offered.get(snapshot_id) or blobs.blobs_of(manifests.decode(manifest))
         with blobs.BlobWriter(layout) as writer:
-            arrivals.receive(channel.reader, writer)
+            arrivals = _Arrivals(wanted, channel.reader, writer)
+            arrivals.receive()
         complete = _complete(channel, snapshot_id, wanted)
     answer: Dict[str, Any] = {"received": arrivals.count, "bytes": arrivals.bytes, "complete": complete}
     if arrivals.damaged:
@@ -109,33 +118,79 @@ def _complete(channel: Channel, snapshot_id: str, wanted: Iterable[str]) -> bool
 class _Arrivals:
     """What has arrived in one ``send``."""
 
-    def __init__(self, wanted: Dict[str, int]) -> None:
+    def __init__(self, wanted: Dict[str, int], reader: frames.FrameReader, writer: blobs.BlobWriter) -> None:
         self.count = 0
         self.bytes = 0
         self.damaged: List[str] = []
         self._wanted = wanted
+        self._reader = reader
+        self._writer = writer
 
-    def receive(self, reader: frames.FrameReader, writer: blobs.BlobWriter) -> None:
+    def receive(self) -> None:
         """Keep blobs until the sender is done. Raises ``FrameError`` when the stream ends before that."""
         while True:
-            header = reader.json()
+            header = self._reader.json()
             if header is None:
                 raise frames.FrameError("the stream ended before the last blob")
-            if header.get("done"):
+            if "blobs" in header:
+                self._receive_many(header["blobs"])
+            elif "blob" in header:
+                self._receive_one(header["blob"], header.get("size"))
+            elif header.get("done"):
                 return
-            sha256, size = header.get("blob"), header.get("size")
-            if not isinstance(sha256, str) or self._wanted.get(sha256, -1) != size:
-                raise Refusal(BAD_REQUEST, "%.100r of %.20r bytes is no blob of this snapshot" % (sha256, size))
-            self._receive_one(sha256, self._wanted[sha256], reader, writer)
+            else:
+                raise Refusal(BAD_REQUEST, "Blobs were expected, not %.200r" % (header,))
 
-    def _receive_one(self, sha256: str, size: int, reader: frames.FrameReader, writer: blobs.BlobWriter) -> None:
-        chunks = reader.data()
+    def _size(self, sha256: object, size: object) -> int:
+        """Return the size that both the header and the manifest give."""
+        wanted = self._wanted.get(sha256) if isinstance(sha256, str) else None
+        if wanted is None or wanted != size:
+            raise Refusal(BAD_REQUEST, "%.100r of %.20r bytes is no blob of this snapshot" % (sha256, size))
+        return wanted
+
+    def _receive_one(self, sha256: str, announced: object) -> None:
+        size = self._size(sha256, announced)
         try:
-            writer.add(sha256, size, chunks)
+            self._writer.add(sha256, size, self._reader.data())
         except blobs.DamagedBlobError:
             self.damaged.append(sha256)
-            for _ in chunks:
-                pass  # the stream goes on behind the damaged blob
         else:
             self.count += 1
             self.bytes += size
+
+    def _receive_many(self, named: object) -> None:
+        if not isinstance(named, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in named):
+            raise Refusal(BAD_REQUEST, "Pairs of sha256 and size were expected, not %.200r" % (named,))
+        sizes = [self._size(*pair) for pair in named]
+        total = sum(sizes)
+        if total > MAX_BATCH_BYTES:
+            raise Refusal(BAD_REQUEST, "%d bytes are too many for one batch of blobs" % total)
+        data, broken = self._read(total)
+        position = 0
+        for (sha256, _), size in zip(named, sizes):
+            piece = data[position : position + size]
+            position += size
+            if broken and len(piece) < size:
+                break
+            try:
+                self._writer.add_whole(sha256, piece)
+            except blobs.DamagedBlobError:
+                self.damaged.append(sha256)
+            else:
+                self.count += 1
+                self.bytes += size
+        if broken:
+            raise broken
+
+    def _read(self, size: int) -> Tuple[memoryview, Optional[frames.FrameError]]:
+        """Return the data up to the end frame, as much of it as was announced, and what ended the stream before it."""
+        chunks = []
+        broken = None
+        try:
+            for chunk in self._reader.data():
+                if size > 0:
+                    chunks.append(chunk)
+                size -= len(chunk)
+        except frames.FrameError as error:
+            broken = error
+        return memoryview(b"".join(chunks)), broken
