@@ -147,7 +147,7 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.runs import Run as Run
     from airflow_provider.scriptrun.runs import Workspace as Workspace
 
-__version__ = "0.1.0"
+from airflow_provider.scriptrun.version import __version__
 
 #: Module of this package -> the public names that it defines.
 _NAMES: dict[str, tuple[str, ...]] = {

@@ -18,7 +18,7 @@ FIRST_RELEASE = "0.1.0"
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description, as Airflow's ``provider.yaml.schema.json`` defines it."""
-    from airflow_provider.scriptrun import __version__
+    from airflow_provider.scriptrun.version import __version__
 
     return {
         "package-name": "airflow-provider-scriptrun",
@@ -31,7 +31,7 @@ def get_provider_info() -> dict[str, Any]:
         "integrations": [
             {
                 "integration-name": INTEGRATION,
-                "external-doc-url": "https://pypi.org/project/airflow-provider-scriptrun/",
+                "external-doc-url": "https://airflow.apache.org/docs/",
                 "tags": ["machine-learning"],
             }
         ],

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
-from airflow_provider import scriptrun
+from airflow_provider.scriptrun import supervisor
+from airflow_provider.scriptrun.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +65,7 @@ class Archive:
 @cache
 def supervisor_archive() -> Archive:
     """Return the archive of the supervisor that belongs to this release; its sources are read once per process."""
-    return archive(f"{scriptrun.__path__[0]}/supervisor", scriptrun.__version__)
+    return archive(supervisor.__path__[0], __version__)
 
 
 def archive(folder: str, release: str) -> Archive:
