@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from airflow_provider.scriptrun.supervisor import environment, environment_packages, environment_python
+from airflow_provider.scriptrun.supervisor import (
+    environment,
+    environment_packages,
+    environment_python,
+    environment_version,
+)
 from airflow_provider.scriptrun.supervisor.environment import EnvironmentFailed
 from airflow_provider.scriptrun.supervisor.layout import Layout
 from tests.supervisor.environment_target import UV, make_wheel, plan_of
@@ -164,12 +169,12 @@ clauses = st.builds("{}{}".format, st.sampled_from(["==", "!=", ">=", "<=", ">",
 
 @given(versions, st.lists(clauses, min_size=1, max_size=3).map(",".join))
 def test_a_python_version_satisfies_a_wish_as_packaging_says(version, wish):
-    assert environment_python.satisfies(version, wish) == SpecifierSet(wish).contains(Version(version))
+    assert environment_version.satisfies(version, wish) == SpecifierSet(wish).contains(Version(version))
 
 
 def test_a_wish_that_is_no_version_is_refused():
     with pytest.raises(EnvironmentFailed, match="no Python version"):
-        environment_python.satisfies("3.11.1", "=>3")
+        environment_version.satisfies("3.11.1", "=>3")
 
 
 def test_the_package_list_agrees_with_the_metadata_that_python_reads():

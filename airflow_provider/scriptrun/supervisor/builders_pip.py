@@ -9,7 +9,7 @@ from .builders import Order, failure, format_options, requirement_files, require
 from .builders_index import with_placeholders, without_placeholders
 from .builders_tool import Ended, run, say
 from .environment_errors import EnvironmentFailed
-from .environment_python import release
+from .environment_version import release
 from .protocol.atomic import write_atomic
 
 #: ``--report`` came with pip 22.2, ``--python`` with 22.3.

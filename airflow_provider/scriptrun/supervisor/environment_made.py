@@ -6,7 +6,8 @@ from typing import Any, Dict
 from .environment_kept_lock import usable
 from .environment_key import recipe_key
 from .environment_prepared import Prepared
-from .environment_python import Interpreter, find, own_base
+from .environment_python import Interpreter, own_base
+from .environment_search import find
 from .environment_shelf import Complete, adopt
 from .layout import Layout
 
