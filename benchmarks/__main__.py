@@ -1,7 +1,7 @@
 """``python -m benchmarks [name ...] [--write]``: us and the peer in one run, as ratios.
 
-Names: snapshot, checkout, environments, runs, operator, log, imports. ``--write`` puts the tables of the named ones into
-``docs/performance.md``, between the two marks of each.
+Names: snapshot, checkout, environments, runs, operator, log, imports. ``--write`` puts the tables of the named ones
+into ``docs/performance.md``, between the two marks of each.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     arguments = parser.parse_args()
 
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
+    )
     print(f"load before: {os.getloadavg()[0]:.2f}\n", flush=True)
     missed = False
     for name in arguments.names:

@@ -1,4 +1,4 @@
-"""The whole operator against BashOperator running the same script, and lines into the task log, through the same worker."""
+"""The whole operator against BashOperator, and lines into the task log, through the same worker."""
 
 from __future__ import annotations
 

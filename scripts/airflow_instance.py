@@ -85,13 +85,19 @@ class AirflowInstance:
 
     @property
     def login(self) -> tuple[str, str]:
-        """User and password of the web interface; the password is made once per home, at random."""
-        path = self.home / "simple_auth_manager_passwords.json.generated"
-        if not path.exists():
-            path.write_text(json.dumps({"admin": secrets.token_urlsafe(12)}))
-            path.chmod(0o600)
-        passwords: dict[str, str] = json.loads(path.read_text())
+        """User and password of the web interface."""
+        passwords: dict[str, str] = json.loads(self._passwords.read_text())
         return "admin", passwords["admin"]
+
+    @property
+    def _passwords(self) -> Path:
+        return self.home / "simple_auth_manager_passwords.json.generated"
+
+    def choose_password(self) -> None:
+        """Make a password at random, once per home, where Airflow looks for it."""
+        if not self._passwords.exists():
+            self._passwords.touch(mode=0o600)
+            self._passwords.write_text(json.dumps({"admin": secrets.token_urlsafe(12)}))
 
     def command(self, *arguments: str) -> str:
         """Run one ``airflow`` command and return what it prints. Raises ``AirflowInstanceError`` when it fails."""
@@ -104,9 +110,9 @@ class AirflowInstance:
         return done.stdout
 
     def start(self) -> None:
-        """Start all of Airflow and return when it is healthy. Raises ``AirflowInstanceError``, with nothing left running."""
+        """Start all of Airflow; return when it is healthy. Raises ``AirflowInstanceError``, with nothing left running."""
         self.home.mkdir(parents=True, exist_ok=True)
-        assert self.login
+        self.choose_password()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [str(self.python), "-m", "airflow", "standalone"],

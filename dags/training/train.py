@@ -42,7 +42,11 @@ def main() -> None:
 
     outputs = pathlib.Path("outputs")
     outputs.mkdir(exist_ok=True)
-    coefficients = {"alpha": arguments.alpha, "intercept": float(model.intercept_), "coefficients": model.coef_.tolist()}
+    coefficients = {
+        "alpha": arguments.alpha,
+        "intercept": float(model.intercept_),
+        "coefficients": model.coef_.tolist(),
+    }
     (outputs / "model.json").write_text(json.dumps(coefficients, indent=2))
     (outputs / "metrics.json").write_text(json.dumps(metrics, indent=2))
 

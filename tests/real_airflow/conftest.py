@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from scripts.airflow_instance import CHECKOUT, AirflowInstance
 
 HERE = Path(__file__).parent
-#: How long a worker may be silent until Airflow gives its task to another: the default of 300 s is too long to wait for.
+#: How long a worker may be silent until Airflow gives its task to another; the default of 300 s is long to wait for.
 HEARTBEAT_TIMEOUT_SECONDS = 12
 
 

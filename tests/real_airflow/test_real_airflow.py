@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from scripts.airflow_instance import AirflowInstance, quoted
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("real_airflow")]
@@ -91,7 +92,7 @@ def test_a_killed_worker_is_followed_by_a_try_that_joins(airflow: AirflowInstanc
 
 def test_a_task_marked_failed_ends_its_script(airflow: AirflowInstance, tmp_path: Path) -> None:
     run_id = airflow.trigger("job", {"folder": str(tmp_path)})
-    (_, pid), = until(lambda: starts(tmp_path), "the start of the script")
+    ((_, pid),) = until(lambda: starts(tmp_path), "the start of the script")
     airflow.api("PATCH", f"/dags/job/dagRuns/{quoted(run_id)}/taskInstances/job", {"new_state": "failed"})
     until(lambda: not alive(pid), "the end of the script")
     assert airflow.wait_for_run("job", run_id, PATIENCE_SECONDS) == "failed"
@@ -100,7 +101,7 @@ def test_a_task_marked_failed_ends_its_script(airflow: AirflowInstance, tmp_path
 
 def test_a_cleared_task_runs_anew_after_success_and_while_it_runs(airflow: AirflowInstance, tmp_path: Path) -> None:
     run_id = airflow.trigger("job", {"folder": str(tmp_path)})
-    (_, first), = until(lambda: starts(tmp_path), "the first start")
+    ((_, first),) = until(lambda: starts(tmp_path), "the first start")
     clear(airflow, run_id)
     until(lambda: len(starts(tmp_path)) == 2, "the second start, after a clear of a running task")
     assert not alive(first)
@@ -116,7 +117,7 @@ def test_a_cleared_task_runs_anew_after_success_and_while_it_runs(airflow: Airfl
 
 def test_a_worker_that_is_told_to_go_leaves_the_run_to_the_next_try(airflow: AirflowInstance, tmp_path: Path) -> None:
     run_id = airflow.trigger("job", {"folder": str(tmp_path)})
-    (_, pid), = until(lambda: starts(tmp_path), "the start of the script")
+    ((_, pid),) = until(lambda: starts(tmp_path), "the start of the script")
     os.kill(worker_of(airflow, run_id), signal.SIGTERM)
     until(lambda: task_instance(airflow, run_id)["try_number"] == 2, "the second try")
     assert alive(pid)

@@ -12,9 +12,7 @@ with DAG("job", schedule=None, params={"folder": Param("", type="string")}):
     job = ScriptRunOperator(
         task_id="job",
         retry_delay=timedelta(seconds=1),
-        config=ScriptRunConfig(
-            source_directory="job", script="job.py", arguments=["--folder", "{{ params.folder }}"]
-        ),
+        config=ScriptRunConfig(source_directory="job", script="job.py", arguments=["--folder", "{{ params.folder }}"]),
     )
 
     @task
