@@ -110,7 +110,7 @@ class AirflowInstance:
         return done.stdout
 
     def start(self) -> None:
-        """Start all of Airflow; return when it is healthy. Raises ``AirflowInstanceError``, with nothing left running."""
+        """Start Airflow; return when it is healthy. Raises ``AirflowInstanceError``, with nothing left running."""
         self.home.mkdir(parents=True, exist_ok=True)
         self.choose_password()
         with self.log.open("ab") as log:
@@ -208,7 +208,7 @@ class AirflowInstance:
         return True
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
-        request = urllib.request.Request(  # noqa: S310  (always http://localhost)
+        request = urllib.request.Request(
             self.url + path,
             data=None if body is None else json.dumps(body).encode(),
             method=method,

@@ -99,7 +99,7 @@ class TargetRefusedError(TargetError):
 
 
 class OtherHostError(TargetRefusedError):
-    """The target answered, and is another machine than the one that the run is on: nothing can be said about the run."""
+    """The target answered, and is another machine than the one that the run is on: it can say nothing about the run."""
 
 
 class UnknownRunError(TargetError):
