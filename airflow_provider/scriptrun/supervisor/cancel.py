@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: Between two looks at a run that is about to end.
 PAUSE_S = 0.003
 LONGEST_PAUSE_S = 0.1
+#: How much longer than it was asked to a cancel waits for somebody who can be told of it.
+UNTOLD_S = 5.0
 
 
 def cancel(request: Dict[str, Any], channel: Channel) -> None:
@@ -58,9 +60,9 @@ def end(layout: Layout, run_id: str, reason: Reason, wait_s: float) -> Dict[str,
         if journal.is_over(document):
             return document
         told = told or control.tell(run.control, {"op": control.CANCEL, "reason": reason.value})
-        left = deadline - time.monotonic()
-        if told and left <= 0:
+        # One that cannot be told yet is starting, or just died: either is over in a moment, whatever wait_s says.
+        left = deadline - time.monotonic() + (0.0 if told else UNTOLD_S)
+        if left <= 0:
             return document
-        # One that is not told yet is starting, or just died: both are over in a moment, whatever wait_s says.
         time.sleep(min(pause, left) if told else PAUSE_S)
         pause = min(2 * pause, LONGEST_PAUSE_S)

@@ -15,27 +15,40 @@ if TYPE_CHECKING:
 
 def take(path: str) -> Optional[int]:
     """Lock ``path`` (made when it is missing) and return its descriptor; ``None`` when somebody else holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+    return _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def wait(path: str) -> int:
     """Lock ``path`` (made when it is missing), waiting for whoever holds it, and return its descriptor."""
+    while True:
+        descriptor = _lock(path, fcntl.LOCK_EX)
+        if descriptor is not None:
+            return descriptor
+
+
+def _lock(path: str, how: int) -> Optional[int]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, how)
+        if _is_at(descriptor, path):
+            return descriptor
+    except BlockingIOError:
+        pass
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    """Whether ``path`` still is the open file: the cleaner, which held the lock meanwhile, may have removed it."""
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        return False
+    here = os.fstat(descriptor)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
 def is_held(path: str) -> bool:
