@@ -340,6 +340,15 @@ def test_many_files_are_listed_in_several_frames(
     assert len(listed(session)[0]) == 30
 
 
+def test_a_list_that_takes_long_says_that_it_lives(
+    session: Session, run: RunLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "SILENCE_S", -1.0)
+    Path(run.outputs, "big").write_bytes(b"a" * 200_000)
+    assert len(session.call(list_files, {"run": RUN})) == 6  # one for each chunk that was read, and the last
+    assert set(listed(session)[0]) == {"run.log", "outputs/big"}
+
+
 def test_a_run_without_a_working_copy_has_its_logs(session: Session) -> None:
     run = session.layout.run(RUN)
     os.makedirs(run.folder)
@@ -364,7 +373,7 @@ from s.run_files import RunFiles
 os.setgid(65534)
 os.setuid(65534)
 with RunFiles(Layout(sys.argv[2]), "run-1") as files:
-    print([(path, bool(files.describe(path, name, folder, True))) for path, name, folder in files])
+    print([(path, bool(files.describe(path, name, folder, int))) for path, name, folder in files])
     print(sorted(item["path"] for item in files.skipped))
 """
 

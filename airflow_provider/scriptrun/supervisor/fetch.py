@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 
 from .protocol.atomic import write_atomic
 from .refusal import BAD_REQUEST, DAMAGED, Refusal
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: So many files are named in one frame of a list: a frame's size is bounded, a run's outputs are not.
 LISTED_PER_FRAME = 10000
+#: Whoever waits for a list that takes long must be able to tell that from a dead connection.
+SILENCE_S = 10.0
 
 
 def list_files(request: Dict[str, Any], channel: Channel) -> None:
@@ -32,25 +35,49 @@ def list_files(request: Dict[str, Any], channel: Channel) -> None:
     but the last holds ``{"files": [FILE, ...], "more": true}``, the last ``{"files": [FILE, ...], "count": files,
     "bytes": their sizes, "skipped": {"count": n, "paths": [{"path", "reason"}, ...]}}`` (the first 100 are named).
     FILE is ``{"path", "size", "sha256", "executable"}``. ``"hash": false`` leaves ``sha256`` null: hashing reads every
-    file (about a second for each GB). Size and sha256 belong together even if the file is written to meanwhile: both
+    file (about a second for each GB; meanwhile a frame, of no files if need be, comes at least every ten seconds, or as
+    often as the disk gives 64 KiB). Size and sha256 belong together even if the file is written to meanwhile: both
     are of what was there when it was opened.
     """
-    hashed = request.get("hash", True) is not False
-    found: List[Dict[str, Any]] = []
-    count = size = 0
+    answer = _List(channel.writer)
+    on_chunk = None if request.get("hash", True) is False else answer.say_something
     with RunFiles(channel.layout, request.get("run")) as files:
         for path, name, folder in files:
-            fact = files.describe(path, name, folder, hashed)
-            if fact is None:
-                continue
-            found.append(fact)
-            count += 1
-            size += fact["size"]
-            if len(found) == LISTED_PER_FRAME:
-                channel.writer.json({"files": found, "more": True})
-                found = []
+            fact = files.describe(path, name, folder, on_chunk)
+            if fact is not None:
+                answer.add(fact)
+        answer.end(files)
+
+
+class _List:
+    """The answer to ``list``, in as many frames as it takes."""
+
+    def __init__(self, writer: FrameWriter) -> None:
+        self._writer = writer
+        self._files: List[Dict[str, Any]] = []
+        self._count = self._bytes = 0
+        self._said = time.monotonic()
+
+    def add(self, fact: Dict[str, Any]) -> None:
+        self._files.append(fact)
+        self._count += 1
+        self._bytes += fact["size"]
+        if len(self._files) == LISTED_PER_FRAME:
+            self._say()
+
+    def say_something(self) -> None:
+        if time.monotonic() - self._said > SILENCE_S:
+            self._say()
+
+    def _say(self) -> None:
+        self._writer.json({"files": self._files, "more": True})
+        self._writer.flush()
+        self._files = []
+        self._said = time.monotonic()
+
+    def end(self, files: RunFiles) -> None:
         skipped = {"count": files.skipped_count, "paths": files.skipped}
-    channel.writer.json({"files": found, "count": count, "bytes": size, "skipped": skipped})
+        self._writer.json({"files": self._files, "count": self._count, "bytes": self._bytes, "skipped": skipped})
 
 
 def fetch(request: Dict[str, Any], channel: Channel) -> None:

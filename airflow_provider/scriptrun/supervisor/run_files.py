@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import os
 import stat
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from .layout import Layout, RunLayout
 from .protocol.frames import CHUNK_BYTES
@@ -128,8 +128,13 @@ class RunFiles:
                     else:
                         self._skip(prefix + listing.path + name, "it is a FIFO, a socket or a device")
 
-    def describe(self, path: bytes, name: bytes, folder: int, hashed: bool) -> Optional[Dict[str, Any]]:
-        """Return what a list says about a file, or remember why it is left out."""
+    def describe(
+        self, path: bytes, name: bytes, folder: int, on_chunk: Optional[Callable[[], None]]
+    ) -> Optional[Dict[str, Any]]:
+        """Return what a list says about a file, or remember why it is left out.
+
+        With ``on_chunk`` the file is hashed, and that is called while it is: a large one takes minutes.
+        """
         try:
             file = self._open_file(name, folder)
         except (NotAFileError, OSError) as error:
@@ -137,12 +142,13 @@ class RunFiles:
             return None
         size, sha256 = file.size, None
         try:
-            if hashed:
+            if on_chunk is not None:
                 digest = hashlib.sha256()
                 size = 0
                 for chunk in read(file.descriptor, file.size):
                     digest.update(chunk)
                     size += len(chunk)
+                    on_chunk()
                 sha256 = digest.hexdigest()
         except UnreadableError as error:
             self._skip(path, str(error))
