@@ -81,7 +81,7 @@ def test_a_run_that_nobody_watches_ends_itself_and_the_next_try_starts_another(t
     worker, first, pid = tries.running(AIRFLOW__SCRIPTRUN__LOCAL_ORPHAN_AFTER_SECONDS="1")
     worker.signal(signal.SIGKILL)
     worker.wait()
-    until(lambda: tries.project.status(first)["reason"] == "orphaned", "the lease's end")
+    until(lambda: tries.project.status(first)["status"] == "Failed", "the lease's end")
     assert not is_alive(pid)
     tries.project.release()
     tries.airflow.next_try()
@@ -193,21 +193,35 @@ def test_a_task_that_a_person_ends_while_it_runs_has_its_run_cancelled(tries: Tr
     assert not is_alive(pid)
 
 
-def test_a_worker_that_is_stopped_leaves_its_run_to_the_next_try(tries: Tries) -> None:
+def test_a_worker_that_is_stopped_gives_its_try_back_and_the_run_goes_on(tries: Tries) -> None:
     worker, run_id, pid = tries.running()
     worker.signal(signal.SIGTERM)
     ending = worker.wait(GRACE_SECONDS)
     assert ending is not None
-    assert ending.state == "up_for_retry", ending
-    assert "goes on" in ending.message
+    assert ending.state == "up_for_reschedule", ending
+    assert "goes on" in worker.log()
     assert is_alive(pid)
-    tries.airflow.next_try()
+    tries.airflow.again()
     second = tries.start()
     until(lambda: "oined" in second.log(), "the second try joins")
     tries.project.release()
     assert second.wait() is not None
     assert [start[0] for start in tries.project.starts()] == [run_id]
     assert tries.record["status"] == "Completed"
+
+
+def test_a_task_that_airflow_has_given_to_another_try_leaves_its_run_to_that(tries: Tries) -> None:
+    worker, run_id, pid = tries.running()
+    tries.airflow.set_state("up_for_retry")
+    worker.signal(signal.SIGTERM)
+    ending = worker.wait(GRACE_SECONDS)
+    assert ending is not None
+    assert ending.error == "RunGoesOnError"
+    assert is_alive(pid)
+    tries.airflow.next_try()
+    tries.project.release()
+    assert tries.finish().state == "success"
+    assert [start[0] for start in tries.project.starts()] == [run_id]
 
 
 def test_a_task_that_is_stopped_while_the_api_server_is_away_leaves_its_run_alone(tries: Tries) -> None:

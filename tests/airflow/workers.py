@@ -119,7 +119,8 @@ def nursery() -> Iterator[Nursery]:
 
 def serve() -> None:
     """Fork a worker for each line of standard input."""
-    import airflow_provider.scriptrun.operators.scriptrun  # noqa: F401  what every worker needs, imported once
+    import airflow_provider.scriptrun.operators.attendance  # noqa: F401  what every worker needs, imported once
+    import airflow_provider.scriptrun.targets.local
     import tests.airflow.harness  # noqa: F401
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps them
@@ -128,6 +129,8 @@ def serve() -> None:
         pid = os.fork()
         if pid == 0:
             _work(job)
+        sys.stdout.write(f"{pid}\n")
+        sys.stdout.flush()
 
 
 def _work(job: Job) -> None:

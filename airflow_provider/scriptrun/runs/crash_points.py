@@ -13,6 +13,7 @@ VARIABLE = "SCRIPTRUN_CRASH_POINT"
 
 BEFORE_LINEAGE = "before_lineage"  #: nothing is stored, nothing was asked of the target
 AFTER_LINEAGE = "after_lineage"  #: the lineage is stored, the start was not sent
+AFTER_START = "after_start_before_reply"  #: the target has accepted the run, and this process has not heard of it
 WHILE_PREPARING = "while_preparing"  #: the run was seen Preparing
 WHILE_RUNNING = "while_running"  #: the run was seen Running
 AFTER_END_BEFORE_COLLECT = "after_end_before_collect"

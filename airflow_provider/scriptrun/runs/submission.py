@@ -28,7 +28,7 @@ from airflow_provider.scriptrun.errors import (
 )
 from airflow_provider.scriptrun.runs import launch, previous
 from airflow_provider.scriptrun.runs import workspace_layout as layout
-from airflow_provider.scriptrun.runs.crash_points import AFTER_LINEAGE, BEFORE_LINEAGE, crash_point
+from airflow_provider.scriptrun.runs.crash_points import AFTER_LINEAGE, AFTER_START, BEFORE_LINEAGE, crash_point
 from airflow_provider.scriptrun.runs.lineage import (
     DELIVERED,
     Attempt,
@@ -360,6 +360,7 @@ class _Submission:
                 f"The target {target.name} asks for snapshot {snapshot.id} again after it was sent",
                 advice="Is its disk full, or its root cleaned by something else?",
             )
+        crash_point(AFTER_START)
         if started.outcome is Outcome.SUPERSEDED:
             self.folder.withdraw()
             raise RunSupersededError(
