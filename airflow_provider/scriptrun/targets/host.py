@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.targets.status import RunStatus, TargetFacts
     from airflow_provider.scriptrun.targets.transports.base import Transport
 
-#: The target reads every file of a run to say its sha256, about 1 GB/s, and answers after that.
-HASHING_PATIENCE_S = 1800.0
 #: So much of small blobs is read into memory, to travel in one go (the supervisor takes up to 4 MiB).
 BATCH_BYTES = 1024 * 1024
 #: Removing many files takes its time.
@@ -142,7 +140,7 @@ class HostTarget(ComputeTarget):
             session.put(request)
             found: list[RemoteFile] = []
             while True:
-                answer = session.answer(wait_s=HASHING_PATIENCE_S if hashed else 0)
+                answer = session.answer()  # while it hashes, a frame comes every ten seconds
                 files, more = parse.remote_files(answer, run_id)
                 found += files
                 if len(found) > parse.MAX_FILES:
