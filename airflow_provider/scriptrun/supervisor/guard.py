@@ -16,20 +16,21 @@ from .watch import ignore_requests_to_leave
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import List, NoReturn, Optional
 
     from .ask import StartRequest
     from .layout import Layout
 
-ACKNOWLEDGED = b"+"
+ACKNOWLEDGED = 0
 FAULT_EXIT_CODE = 70  #: EX_SOFTWARE of <sysexits.h>
 #: A verdict that cannot be written is tried again this often, this many times.
 VERDICT_PAUSE_S, VERDICT_TRIES = 1.0, 600
 
 
-def launch(layout: Layout, ask: StartRequest, alive: int) -> bool:
-    """Start guard and supervisor, detached from this process; return whether the supervisor said that it is there.
+def launch(layout: Layout, ask: StartRequest, alive: int) -> Optional[int]:
+    """Start guard and supervisor, detached from this process, and wait until the supervisor can be found.
 
+    Returns 0; or the ``errno`` of what kept it from taking over; or ``None`` when it died without a word.
     ``alive`` is the descriptor of the run's lock: they inherit it, and this process must close its own.
     """
     news, acknowledge = os.pipe()
@@ -40,7 +41,8 @@ def launch(layout: Layout, ask: StartRequest, alive: int) -> bool:
     crash.point("start.forked")
     try:
         os.waitpid(pid, 0)
-        return os.read(news, 1) == ACKNOWLEDGED
+        said = os.read(news, 16)
+        return int(said) if said else None
     finally:
         os.close(news)
 
@@ -83,6 +85,8 @@ def _guard(layout: Layout, ask: StartRequest, acknowledge: int) -> None:
     if journal.is_over(journal.read(run)):
         return
     processes.kill_descendants()
+    if journal.read(run) is None:
+        return  # it never took over: the run has not started, and its next start goes on with it
     for _ in range(VERDICT_TRIES):
         try:
             state.write_lost(layout, run, journal.read(run))
@@ -102,14 +106,21 @@ def _wait_for(supervisor: int) -> None:
 
 def _supervise(layout: Layout, ask: StartRequest, acknowledge: int) -> NoReturn:
     code = FAULT_EXIT_CODE
-    try:
-        def say_so() -> None:
+    said: List[int] = []
+
+    def say(number: int) -> None:
+        if not said:  # afterwards the descriptor may be another file's
+            said.append(number)
             with contextlib.suppress(BrokenPipeError):  # the starter was killed; the run goes on without it
-                os.write(acknowledge, ACKNOWLEDGED)
+                os.write(acknowledge, b"%d" % number)
             os.close(acknowledge)
 
-        supervise(layout, ask, say_so)
+    try:
+        supervise(layout, ask, lambda: say(ACKNOWLEDGED))
         code = 0
+    except OSError as error:
+        diagnosis.print_exception()
+        say(error.errno or FAULT_EXIT_CODE)
     except BaseException:  # noqa: BLE001  # the guard says what it means for the run
         diagnosis.print_exception()
     finally:

@@ -74,6 +74,23 @@ def is_over(document: Optional[Dict[str, Any]]) -> bool:
     return document is not None and Status(document["status"]).is_terminal
 
 
+def reserve(run: RunLayout) -> None:
+    """Put some bytes aside, so that the verdict of a run that fills the disk can still be written.
+
+    Raises ``OSError`` when the disk is that full already; nothing is put aside then.
+    """
+    descriptor = os.open(run.reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        left = RESERVE_BYTES
+        while left:
+            left -= os.write(descriptor, b"\0" * left)
+    except OSError:
+        os.unlink(run.reserve)
+        raise
+    finally:
+        os.close(descriptor)
+
+
 class Journal:
     """Writes a run's status. One process at a time has one: the holder of ``alive``."""
 
@@ -96,14 +113,6 @@ class Journal:
                 raise
             os.unlink(self._run.reserve)
             write_atomic(self._run.status, payload, durable=durable)
-
-    def reserve(self) -> None:
-        """Put some bytes aside, so that the verdict of a run that filled the disk can still be written."""
-        descriptor = os.open(self._run.reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, b"\0" * RESERVE_BYTES)
-        finally:
-            os.close(descriptor)
 
     def drop_reserve(self) -> None:
         """Give back what was put aside: the verdict stands."""

@@ -105,6 +105,7 @@ def _begin(layout: Layout, ask: StartRequest, run_id: str) -> Dict[str, Any]:
     control.make(run.control)
     os.close(os.open(run.lease, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     os.utime(run.lease)
+    journal.reserve(run)
     crash.point("start.files")
     lineage.append(layout, ask.lineage, run_id, ask.attempt)
     crash.point("start.recorded")
@@ -114,15 +115,15 @@ def _begin(layout: Layout, ask: StartRequest, run_id: str) -> Dict[str, Any]:
         # Looked at again now that nobody else can take the run: whoever cancels from here on finds it alive.
         if state.read_tombstone(layout, run_id) is not None:
             return {"outcome": "canceled", "run_id": run_id}
-        acknowledged = guard.launch(layout, ask, alive)
+        failure = guard.launch(layout, ask, alive)
     finally:
         os.close(alive)
     crash.point("start.acknowledged")
-    if not acknowledged and not journal.is_over(state.look(layout, run_id)):
-        raise Refusal(
-            refusal.INTERNAL,
-            "The supervisor of run %s ended at once. %s" % (run_id, tail.read(run.supervisor_log) or ""),
-        )
+    if failure:
+        raise OSError(failure, os.strerror(failure), run.folder)
+    if failure is None and not journal.is_over(state.look(layout, run_id)):
+        said = tail.read(run.supervisor_log) or ""
+        raise Refusal(refusal.INTERNAL, "The supervisor of run %s ended at once. %s" % (run_id, said))
     return _accepted(layout, ask, run_id, joined=False)
 
 

@@ -40,14 +40,16 @@ class Over(Exception):  # noqa: N818  # no error: how a run that has nothing mor
 
 
 def supervise(layout: Layout, ask: StartRequest, acknowledge: Callable[[], None]) -> None:
-    """Be the supervisor of the run that ``ask`` describes; call ``acknowledge`` once everybody can find it."""
+    """Be the supervisor of the run that ``ask`` describes; call ``acknowledge`` once everybody can find it.
+
+    Raises what keeps it from that; until then, nothing says that the run has started.
+    """
     crash.point("supervise.started")
     os.setsid()
     ignore_requests_to_leave()
     prctl.become_subreaper()
     run = layout.run(ask.run_id)
     supervisor = Supervisor(layout, run, ask)
-    supervisor.book.reserve()
     supervisor.book.write(Status.STARTING)
     acknowledge()
     crash.point("supervise.accepted")
