@@ -171,6 +171,34 @@ def test_a_supervisor_that_dies_makes_its_run_lost_and_it_runs_at_most_once(ever
     assert not holders(every_target, run)
 
 
+@pytest.mark.crash
+@pytest.mark.slow
+def test_supervisors_and_guards_killed_at_random_moments_run_the_script_at_most_once(target, tmp_path):
+    chance = random.Random(3)
+    verdicts = set()
+    session = target.session()
+    for number in range(20):
+        trace = tmp_path / f"trace{number}"
+        request = start_request("sh", "-c", 'echo ran >> "$0"; sleep 0.02; echo said', str(trace))
+        run = session.ask("start", **request)["run_id"]
+        pids = holders(target, run)
+        killer = threading.Timer(chance.uniform(0, 0.12), lambda: None)
+        killer.start()
+        killer.join()
+        for pid in chance.sample(pids, chance.randint(0, len(pids))):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+        answer = session.ask("start", **request)
+        status = session.wait(answer["run_id"])
+
+        assert answer["run_id"] == run
+        verdicts.add((status["status"], status["reason"]))
+        written = trace.read_text() if trace.exists() else ""
+        assert written in (("ran\n",) if status["status"] == "Completed" else ("", "ran\n"))
+    assert verdicts <= {("Completed", None), ("Failed", "lost")}
+
+
 def test_a_supervisor_that_dies_after_its_verdict_changes_nothing(target, session):
     doomed = target.session(SCRIPTRUN_CRASH_POINT="supervise.final")
     run = doomed.ask("start", **start_request("true"))["run_id"]
