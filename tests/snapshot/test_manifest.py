@@ -114,6 +114,33 @@ def test_an_entry_that_makes_no_sense_is_refused(bad):
         decode(HEADER + encode_entry(*bad))
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"01:a,1:d,1:0,0:,",
+        b"1:a,1:d,2:00,0:,",
+        b"1:a,1:d,1:1,0:,",
+        b"1:a,1:d,1:0,1:x,",
+        b"1:a,1:l,1:1,1:x,",
+        b"1:a,1:l,1:0,0:,",
+        b"1:a,1:d,1:0,0:",
+        b"1:a,1:d,1:0,",
+        b" 1:a,1:d,1:0,0:,",
+        b"+1:a,1:d,1:0,0:,",
+        b"99999999999999999999:a,1:d,1:0,0:,",
+    ],
+)
+def test_no_tree_has_a_second_manifest(bad):
+    with pytest.raises(ManifestError):
+        decode(HEADER + bad)
+
+
+@pytest.mark.parametrize("below", [Entry(b"a/b", "d", 0, b""), Entry(b"a/b/c", "d", 0, b"")])
+def test_nothing_lies_below_what_is_no_folder(below):
+    with pytest.raises(ManifestError):
+        decode(encode([Entry(b"a", "l", 0, b"x"), below]))
+
+
 def test_a_path_that_stands_twice_is_refused():
     twice = encode_entry(b"a", "d", 0, b"")
     with pytest.raises(ManifestError, match="twice"):

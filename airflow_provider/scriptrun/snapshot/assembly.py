@@ -18,21 +18,11 @@ if TYPE_CHECKING:
 
 #: How many of the largest files are remembered, and named in a message.
 LARGEST = 5
+_TRAVELS = frozenset({FILE, LINK})
 #: Kernels stamp files with a clock that ticks every 1 to 10 ms: two writes within a tick have one time.
 _TICK_NS = 50_000_000
 #: The same where a file system keeps whole seconds only, or two of them.
 _COARSE_TICK_NS = 2_000_000_000
-
-
-def entry_of(seen: Seen) -> manifest.Entry | None:
-    """Return the manifest's entry of what was seen; ``None`` for what is left out."""
-    content = seen.content or b""
-    if seen.kind == FILE:
-        kind = manifest.EXECUTABLE if seen.stat[0] & S_IXUSR else manifest.FILE
-        return manifest.Entry(os.fsencode(seen.path), kind, seen.stat[2], content)
-    if seen.kind == LINK:
-        return manifest.Entry(os.fsencode(seen.path), manifest.LINK, 0, content)
-    return None
 
 
 def is_racy(stat: Stat, started_ns: int) -> bool:
@@ -45,41 +35,48 @@ def is_racy(stat: Stat, started_ns: int) -> bool:
     return newest > started_ns - tick
 
 
+def described(seen: Seen) -> tuple[bytes, str, int, bytes]:
+    """Return the manifest's entry of a file or a link: path, type, size, content."""
+    if seen.kind == FILE:
+        kind = manifest.EXECUTABLE if seen.stat[0] & S_IXUSR else manifest.FILE
+        return seen.raw, kind, seen.stat[2], seen.content or b""
+    return seen.raw, manifest.LINK, 0, seen.content or b""
+
+
 def describe(study: Study, started_ns: int) -> tuple[Sight, Share]:
     """Return what is kept of a folder whose files are hashed."""
     stats = [IMPOSSIBLE_STAT if is_racy(seen.stat, started_ns) else seen.stat for seen in study.seen]
     sight = Sight(study.names, bytes(study.kinds), pack(stats), tuple(study.folders))
-    parts: list[tuple[bytes, bytes, str]] = []
-    sizes: list[tuple[int, str]] = []
-    for seen in study.seen:
-        entry = entry_of(seen)
-        if entry is not None:
-            parts.append((entry.path, manifest.encode_entry(*entry), ""))
-            if seen.kind == FILE:
-                sizes.append((entry.size, seen.path))
-    for folder in study.folders:
-        path = os.fsencode(folder)
-        parts += [(path, b"", folder), (path + b"/", b"", folder + "/")]
-    parts.sort()
-    fragments: list[list[bytes]] = [[]]
-    slots: list[str] = []
-    for _, encoded, slot in parts:
-        if slot:
-            slots.append(slot)
-            fragments.append([])
-        else:
-            fragments[-1].append(encoded)
+    parts = [(seen.raw, manifest.encode_entry(*described(seen))) for seen in study.seen if seen.kind in _TRAVELS]
+    sizes = [(seen.stat[2], seen.path) for seen in study.seen if seen.kind == FILE]
+    empty = b""
+    if study.empty and study.path:
+        empty = manifest.encode_entry(os.fsencode(study.path), manifest.DIRECTORY, 0, b"")
     return sight, Share(
-        fragments=tuple([b"".join(fragment) for fragment in fragments]),
-        slots=tuple(slots),
+        *_arrange(parts, study.folders),
         files=len(sizes),
-        total=sum(size for size, _ in sizes),
+        total=sum([size for size, _ in sizes]),
         left_out=study.left_out,
         largest=largest(sizes),
-        empty=manifest.encode_entry(os.fsencode(study.path), manifest.DIRECTORY, 0, b"")
-        if study.empty and study.path
-        else b"",
+        empty=empty,
     )
+
+
+def _arrange(parts: list[tuple[bytes, bytes]], folders: Iterable[str]) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
+    """Return the fragments and slots that encoded entries and the folders among them make."""
+    places: dict[bytes, str] = {}
+    for folder in folders:
+        path = os.fsencode(folder)
+        places[path], places[path + b"/"] = folder, folder + "/"
+    fragments: list[list[bytes]] = [[]]
+    slots: list[str] = []
+    for path, encoded in sorted([*parts, *((place, b"") for place in places)]):
+        if encoded:
+            fragments[-1].append(encoded)
+        else:
+            slots.append(places[path])
+            fragments.append([])
+    return tuple([b"".join(fragment) for fragment in fragments]), tuple(slots)
 
 
 def largest(sizes: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:

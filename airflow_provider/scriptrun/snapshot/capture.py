@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import time
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from ..errors import SnapshotChangedError, SnapshotError
 from ..supervisor.protocol.manifest import HEADER, decode, snapshot_id
 from ..supervisor.protocol.manifest import LINK as LINK_ENTRY
 from . import ignore
-from .assembly import assemble, describe, entry_of, largest
+from .assembly import assemble, describe, described, largest
 from .cache import Memory, StatCache, Summary
 from .folder import FILE, LINK, Sight
 from .hashing import hash_all
@@ -25,7 +26,7 @@ from .snapshot import Snapshot
 from .survey import Survey, TreeMovedError, read_file, unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from .folder import Share
     from .survey import Seen
@@ -64,7 +65,7 @@ def take(
         real = os.fsencode(os.path.realpath(root))
         never = _inside(real, os.fsencode(os.path.realpath(cache_directory)))
         cache = StatCache(cache_directory, b"%b\0%b" % (real, never))
-        return _Capture(root, descriptor, cache, limits, progress, os.fsdecode(never) or None).take()
+        return _Capture(root, descriptor, cache, limits, progress, never or None).take()
     finally:
         os.close(descriptor)
 
@@ -79,11 +80,10 @@ class _Capture:
         cache: StatCache,
         limits: Limits,
         progress: Callable[[int, int], None] | None,
-        never: str | None,
+        never: bytes | None,
     ) -> None:
         self._root, self._descriptor, self._cache = root, descriptor, cache
         self._limits, self._progress, self._never = limits, progress, never
-        self._seen: list[Seen] = []
 
     def take(self) -> Snapshot:
         memory = self._cache.load()
@@ -114,7 +114,7 @@ class _Capture:
         )
 
     def _unchanged(self, memory: Memory, summary: Summary) -> Snapshot:
-        self._limits.refuse(summary.bytes, summary.largest)
+        self._limits.refuse(summary.bytes, lambda: summary.largest)
         return self._snapshot(summary, lambda: memory.shares, [])
 
     def _changed(self, survey: Survey, memory: Memory, rules_id: str, started_ns: int) -> Snapshot:
@@ -122,10 +122,8 @@ class _Capture:
         kept = {path: memory.shares[path] for path in survey.same}
         _refuse_escaping_links(seen, survey, kept)
         files = [one for one in seen if one.kind == FILE]
-        sizes = [(one.stat[2], one.path) for one in files]
-        biggest = largest([*sizes, *(big for share in kept.values() for big in share.largest)])
-        total = sum(size for size, _ in sizes) + sum(share.total for share in kept.values())
-        self._limits.refuse(total, biggest)
+        total = sum([one.stat[2] for one in files]) + sum([share.total for share in kept.values()])
+        self._limits.refuse(total, lambda: largest(chain(_sizes(files), _largest_of(kept))))
         hash_all(self._descriptor, [one for one in files if one.content is None], self._progress)
 
         sights: dict[str, Sight] = {path: Sight._make(memory.sights[path]) for path in survey.same}
@@ -138,11 +136,12 @@ class _Capture:
             sum(share.files for share in shares.values()),
             sum(share.total for share in shares.values()),
             sum(share.left_out for share in shares.values()),
-            largest(big for share in shares.values() for big in share.largest),
+            largest(_largest_of(shares)),
         )
-        self._limits.refuse(summary.bytes, summary.largest)
+        self._limits.refuse(summary.bytes, lambda: summary.largest)
         self._cache.save(summary, sights, shares)
-        return self._snapshot(summary, lambda: shares, [one for one in files if entry_of(one) != one.before])
+        changed = [one for one in files if one.before is None or described(one) != one.before]
+        return self._snapshot(summary, lambda: shares, changed)
 
     def _snapshot(self, summary: Summary, shares: Callable[[], Mapping[str, Share]], changed: list[Seen]) -> Snapshot:
         return Snapshot(
@@ -153,11 +152,19 @@ class _Capture:
             changed=len(changed),
             ignored=summary.left_out,
             warnings=self._limits.warnings(
-                summary.bytes, summary.largest, len(changed), largest((one.stat[2], one.path) for one in changed)
+                summary.bytes, summary.largest, len(changed), lambda: largest(_sizes(changed))
             ),
             shares=shares,
             hashed={(one.content or b"").decode("ascii"): (one.path, one.stat[2]) for one in changed},
         )
+
+
+def _sizes(files: Iterable[Seen]) -> Iterator[tuple[int, str]]:
+    return ((one.stat[2], one.path) for one in files)
+
+
+def _largest_of(shares: Mapping[str, Share]) -> Iterator[tuple[int, str]]:
+    return (big for share in shares.values() for big in share.largest)
 
 
 def _open_root(root: Path) -> int:
@@ -202,7 +209,7 @@ def _read_amlignore(root: int) -> bytes | None:
 
 
 def _refuse_escaping_links(seen: list[Seen], survey: Survey, kept: Mapping[str, Share]) -> None:
-    targets = {os.fsencode(one.path): one.content or b"" for one in seen if one.kind == LINK}
+    targets = {one.raw: one.content or b"" for one in seen if one.kind == LINK}
     for path in survey.same:
         if LINK in survey.memory.sights[path][1]:
             entries = decode(HEADER + b"".join(kept[path].fragments))

@@ -9,7 +9,7 @@ from ..errors import SnapshotTooLargeError
 from .naming import in_words, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
 #: Azure ML's own limits, at which it refused; here they warn.
 WARN_BYTES = 300 * 1024 * 1024
@@ -34,17 +34,21 @@ class Limits:
     warn_files: int = WARN_FILES
     max_bytes: int = 0
 
-    def refuse(self, total: int, largest: Iterable[tuple[int, str]]) -> None:
+    def refuse(self, total: int, largest: Callable[[], Iterable[tuple[int, str]]]) -> None:
         """Raise ``SnapshotTooLargeError`` when ``total`` bytes are over the hard limit. ``largest``: (size, path)."""
         if 0 < self.max_bytes < total:
             raise SnapshotTooLargeError(
                 f"The snapshot has {in_words(total)}, and no more than {in_words(self.max_bytes)} are allowed",
-                why=_name(largest),
+                why=_name(largest()),
                 advice=f"{_ADVICE} The limit is snapshot_max_bytes in the section [scriptrun] of the configuration.",
             )
 
     def warnings(
-        self, total: int, largest: Sequence[tuple[int, str]], changed: int, largest_changed: Sequence[tuple[int, str]]
+        self,
+        total: int,
+        largest: Iterable[tuple[int, str]],
+        changed: int,
+        largest_changed: Callable[[], Iterable[tuple[int, str]]],
     ) -> list[str]:
         """Return a sentence for each soft limit that was passed."""
         found = []
@@ -56,7 +60,7 @@ class Limits:
         if 0 < self.warn_files < changed:
             found.append(
                 f"{changed} files are new or changed since the last snapshot, more than the {self.warn_files} of "
-                f"snapshot_warn_files. {_name(largest_changed)} {_ADVICE}"
+                f"snapshot_warn_files. {_name(largest_changed())} {_ADVICE}"
             )
         return found
 

@@ -39,11 +39,12 @@ class TreeMovedError(Exception):
     """A name was there and then was not: the walk has to begin again. The argument is its path."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Seen:
     """A watched name of a folder that has to be described anew."""
 
     path: str
+    raw: bytes  #: the path as the system has it
     kind: int
     stat: Stat
     content: bytes | None  #: sha256 in hexadecimal, or a link's target; ``None``: to be hashed
@@ -71,7 +72,7 @@ class Survey:
     memory: Memory  #: of the last walk
     rules: ignore.IgnoreRules | None  #: what replaces every ``.gitignore``, if anything does
     rules_changed: bool  #: whether the last walk went by other rules
-    never: str | None  #: a path that never travels: the cache, where it lies in the source directory
+    never: bytes | None  #: a path that never travels: the cache, where it lies in the source directory
     same: list[str] = field(default_factory=list)
     studies: list[Study] = field(default_factory=list)
     _rules: dict[str, ignore.IgnoreRules] = field(default_factory=dict)
@@ -125,23 +126,23 @@ class Survey:
             rules_changed = not past.has_stat(ignore.GITIGNORE, _stat_of_rules(entries))
         if rules_changed:
             past.forget_verdicts()
-        for entry in entries:
+        prefix, raw_prefix = (f"{path}/", os.fsencode(path) + b"/") if path else ("", b"")
+        for entry, raw in zip(entries, os.fsencode(names).split(b"/"), strict=False):
             name = entry.name
-            below = f"{path}/{name}" if path else name
             is_folder = entry.is_dir(follow_symlinks=False)
             left_out = past.left_out(name, is_folder)
             if left_out is None:
-                left_out = self._leave_out(path, name, below, is_folder)
+                left_out = self._leave_out(path, name, raw, raw_prefix, is_folder)
             if left_out:
                 study.left_out += 1
                 study.kinds.append(_left_out_kind(name, is_folder))
                 if study.kinds[-1] == LEFT_OUT_RULES:
-                    study.seen.append(Seen(below, LEFT_OUT_RULES, _stat(entry), b""))
+                    study.seen.append(Seen(prefix + name, raw_prefix + raw, LEFT_OUT_RULES, _stat(entry), b""))
             elif is_folder:
                 study.kinds.append(FOLDER)
-                study.folders.append(below)
+                study.folders.append(prefix + name)
             else:
-                seen = _look(entry, below, folder, past)
+                seen = _look(entry, prefix + name, raw_prefix + raw, folder, past)
                 study.kinds.append(seen.kind)
                 study.seen.append(seen)
         return study, rules_changed
@@ -150,15 +151,15 @@ class Survey:
         sight = self.memory.sights.get(path)
         return Recollection(Sight._make(sight), self.memory.shares[path][0]) if sight else Recollection()
 
-    def _leave_out(self, folder: str, name: str, path: str, is_folder: bool) -> bool:
-        if name in ignore.ALWAYS_LEFT_OUT or path == self.never:
-            return True
-        if is_folder and name in ignore.FOLDERS_LEFT_OUT:
+    def _leave_out(self, folder: str, name: str, raw: bytes, raw_prefix: bytes, is_folder: bool) -> bool:
+        if name in ignore.ALWAYS_LEFT_OUT or (is_folder and name in ignore.FOLDERS_LEFT_OUT):
             return True
         if not folder and name in ignore.LEFT_OUT_AT_ROOT:
             return True
+        if self.never is not None and raw_prefix + raw == self.never:
+            return True
         rules = self._rules_in(folder) if self.rules is None else self.rules
-        return bool(rules.files) and rules.leave_out(os.fsencode(name), os.fsencode(path), is_folder)
+        return bool(rules.files) and rules.leave_out(raw, raw_prefix + raw, is_folder)
 
     def _rules_in(self, folder: str) -> ignore.IgnoreRules:
         """Return the rules that the ``.gitignore`` files from the root down to ``folder`` make."""
@@ -206,15 +207,15 @@ def unreadable(path: str, error: OSError) -> SnapshotError:
     )
 
 
-def _look(entry: os.DirEntry[str], path: str, folder: int, past: Recollection) -> Seen:
-    stat = _stat(entry)
-    before = past.entry(os.fsencode(path))
+def _look(entry: os.DirEntry[str], path: str, raw: bytes, folder: int, past: Recollection) -> Seen:
+    stat: Stat = STAT(entry.stat(follow_symlinks=False))
+    before = past.entry(raw)
     kind = modes.S_IFMT(stat[0])
     if kind == modes.S_IFREG:
         known = before is not None and past.has_stat(entry.name, stat)
-        return Seen(path, FILE, stat, before.content if before and known else None, before)
+        return Seen(path, raw, FILE, stat, before.content if before and known else None, before)
     if kind == modes.S_IFLNK:
-        return Seen(path, LINK, stat, os.fsencode(os.readlink(entry.name, dir_fd=folder)), before)
+        return Seen(path, raw, LINK, stat, os.fsencode(os.readlink(entry.name, dir_fd=folder)), before)
     raise SnapshotError(
         f"{shown(path)} is {_SPECIAL.get(kind, 'not a file, folder or link')} and cannot be part of a snapshot",
         advice="Remove it, or name it in .amlignore or .gitignore.",

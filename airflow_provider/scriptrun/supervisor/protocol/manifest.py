@@ -14,11 +14,13 @@ FILE, EXECUTABLE, LINK, DIRECTORY = "f", "x", "l", "d"
 #: A manifest that comes from the other side and is longer than this is refused before it is read.
 MAX_MANIFEST_BYTES = 512 * 1024 * 1024
 
-_PATH_LENGTH = re.compile(rb"([0-9]{1,9}):")
-_TYPE_AND_SIZE = re.compile(rb",1:([fxld]),([0-9]{1,2}):([0-9]+),([0-9]{1,9}):")
+# Numbers as ``encode`` writes them: with more zeros before them, one tree would have two manifests.
+_PATH_LENGTH = re.compile(rb"([1-9][0-9]{0,8}):")
+_TYPE_AND_SIZE = re.compile(rb",1:([fxld]),([1-9][0-9]?):(0|[1-9][0-9]*),(0|[1-9][0-9]{0,8}):")
 #: An empty part, ``.`` or ``..`` between slashes, or what no path may hold.
 _LEAVES = re.compile(rb"(?:\A|/)\.{0,2}(?:/|\Z)|\0")
-_SHA256 = re.compile(rb"[0-9a-f]{64}\Z")
+_HEXADECIMAL = re.compile(rb"[0-9a-f]*\Z")
+_TYPES = {name.encode("ascii"): name for name in (FILE, EXECUTABLE, LINK, DIRECTORY)}
 
 
 class ManifestError(ValueError):
@@ -65,25 +67,44 @@ def decode(manifest: bytes) -> List[Entry]:
     entries: List[Entry] = []
     position = len(HEADER)
     last = b""
-    while position < len(manifest):  # tens of thousands of times: as few steps as can be
+    while position < len(manifest):  # tens of thousands of times: what can be checked at once is checked at the end
         head = _PATH_LENGTH.match(manifest, position)
-        end = head.end() + int(head.group(1)) if head else position
+        start = head.end() if head else position
+        end = start + int(head.group(1)) if head else position
         rest = _TYPE_AND_SIZE.match(manifest, end)
-        if head is None or rest is None:
+        if rest is None:
             raise ManifestError("damaged at byte %d" % position)
-        path = manifest[head.end() : end]
+        path = manifest[start:end]
         kind, digits, size, length = rest.groups()
-        end = rest.end() + int(length)
-        content = manifest[rest.end() : end]
-        if manifest[end : end + 1] != b"," or len(size) != int(digits) or len(content) != int(length):
+        start = rest.end()
+        end = start + int(length)
+        if manifest[end : end + 1] != b"," or len(size) != int(digits):
             raise ManifestError("damaged at byte %d" % position)
         if path <= last:
             raise ManifestError("entries are not sorted, one path stands twice, or one is empty: %r" % (path,))
-        entries.append(_entry(path, kind.decode("ascii"), int(size), content))
+        entries.append(Entry(path, _TYPES[kind], int(size), manifest[start:end]))
         last = path
         position = end + 1
+    _check_paths(entries)
+    _check_contents(entries)
     _check_tree(entries)
     return entries
+
+
+def _check_paths(entries: List[Entry]) -> None:
+    """Refuse a path that leaves its root. One search: the parts of all paths joined are those of each."""
+    if entries and _LEAVES.search(b"/".join([entry.path for entry in entries])):
+        path = next(entry.path for entry in entries if _LEAVES.search(entry.path))
+        raise ManifestError("a path leaves its root: %r" % (path,))
+
+
+def _check_contents(entries: List[Entry]) -> None:
+    hashes = [entry.content for entry in entries if entry.type in (FILE, EXECUTABLE)]
+    if any(len(content) != 64 for content in hashes) or not _HEXADECIMAL.match(b"".join(hashes)):
+        raise ManifestError("what should be a sha256 is none")
+    for entry in entries:
+        if entry.type == LINK and (not entry.content or b"\0" in entry.content):
+            raise ManifestError("the link %r leads nowhere" % (entry.path,))
 
 
 def _check_tree(entries: List[Entry]) -> None:
@@ -97,13 +118,3 @@ def _check_tree(entries: List[Entry]) -> None:
                 raise ManifestError("%r lies below what is no folder" % (entry.path,))
             folders.add(folder)
             folder = folder.rpartition(b"/")[0]
-
-
-def _entry(path: bytes, kind: str, size: int, content: bytes) -> Entry:
-    if _LEAVES.search(path):
-        raise ManifestError("a path leaves its root: %r" % (path,))
-    if kind in (FILE, EXECUTABLE) and not _SHA256.match(content):
-        raise ManifestError("entry of %r has no sha256" % (path,))
-    if kind == LINK and (not content or b"\0" in content):
-        raise ManifestError("the link %r leads nowhere" % (path,))
-    return Entry(path, kind, size, content)
