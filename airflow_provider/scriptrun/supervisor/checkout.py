@@ -77,8 +77,7 @@ class _WorkingCopy:
     """A tree in the making: it was empty, nobody else writes to it, and links come last, so none is ever followed."""
 
     def __init__(self, blobs: str, destination: str) -> None:
-        self._blobs = os.fsencode(blobs)
-        self._destination = destination
+        self._blobs = open_folder(blobs)
         self._top = open_folder(destination)
         self._hidden_bits = umask() & EXECUTABLE_MODE
         if self._hidden_bits:
@@ -91,6 +90,7 @@ class _WorkingCopy:
     def close(self) -> None:
         os.close(self._descriptor)
         os.close(self._top)
+        os.close(self._blobs)
 
     def make(self, entries: List[manifests.Entry]) -> CheckoutFacts:
         files = size = 0
@@ -160,44 +160,44 @@ class _WorkingCopy:
         target = os.open(name, _NEW_FILE, mode, dir_fd=self._descriptor)
         try:
             if size:
-                self._copy_content(sha256, size, target)
+                source = self._open_blob(sha256)
+                try:
+                    # One byte more is asked for: a blob that is too long shows itself without another system call.
+                    copied = self._copy_by_kernel(source, target, size + 1) if self._by_kernel else 0
+                    if copied < size:
+                        copied += _copy_by_hand(source, target, size + 1 - copied)
+                finally:
+                    os.close(source)
+                if copied != size:
+                    name_of_blob = sha256.decode("ascii")
+                    text = "the blob %s is damaged: it should have %d bytes" % (name_of_blob, size)
+                    raise CheckoutError(text, name_of_blob)
             if self._hidden_bits:
                 os.fchmod(target, mode)
         finally:
             os.close(target)
 
-    def _copy_content(self, sha256: bytes, size: int, target: int) -> None:
+    def _open_blob(self, sha256: bytes) -> int:
         try:
-            source = os.open(b"%s/%s/%s" % (self._blobs, sha256[:2], sha256), _READ)
+            return os.open(b"%b/%b" % (sha256[:2], sha256), _READ, dir_fd=self._blobs)
         except FileNotFoundError:
-            raise CheckoutError("the blob %s is missing" % sha256.decode("ascii"), sha256.decode("ascii")) from None
-        try:
-            copied = 0
-            # One byte more is asked for, so that a blob that is too long shows itself without another system call.
-            if self._by_kernel:
-                copied = self._copy_by_kernel(source, target, size + 1)
-            if copied < size:
-                copied += _copy_by_hand(source, target, size + 1 - copied)
-        finally:
-            os.close(source)
-        if copied != size:
-            text = "the blob %s is damaged: it should have %d bytes" % (sha256.decode("ascii"), size)
-            raise CheckoutError(text, sha256.decode("ascii"))
+            name = sha256.decode("ascii")
+            raise CheckoutError("the blob %s is missing" % name, name) from None
 
     def _copy_by_kernel(self, source: int, target: int, limit: int) -> int:
         """Copy up to ``limit`` bytes, as an extent that both share where the file system can do that."""
         copied = 0
-        while True:
-            try:
+        try:
+            while copied < limit - 1:
                 count = os.copy_file_range(source, target, min(limit - copied, _KERNEL_COPY_BYTES))
-            except OSError as error:
-                if error.errno not in _NOT_BY_THE_KERNEL:
-                    raise
-                self._by_kernel = False
-                return copied
-            copied += count
-            if count == 0 or copied >= limit - 1:
-                return copied
+                if not count:
+                    break
+                copied += count
+        except OSError as error:
+            if error.errno not in _NOT_BY_THE_KERNEL:
+                raise
+            self._by_kernel = False
+        return copied
 
 
 def _copy_by_hand(source: int, target: int, limit: int) -> int:

@@ -103,8 +103,10 @@ def _check_contents(entries: List[Entry]) -> None:
     if any(len(content) != 64 for content in hashes) or not _HEXADECIMAL.match(b"".join(hashes)):
         raise ManifestError("what should be a sha256 is none")
     for entry in entries:
-        if entry.type == LINK and (not entry.content or b"\0" in entry.content):
-            raise ManifestError("the link %r leads nowhere" % (entry.path,))
+        if entry.type == LINK and (entry.size or not entry.content or b"\0" in entry.content):
+            raise ManifestError("the link %r leads nowhere, or has a size" % (entry.path,))
+        if entry.type == DIRECTORY and (entry.size or entry.content):
+            raise ManifestError("the folder %r has a size, or content" % (entry.path,))
 
 
 def _check_tree(entries: List[Entry]) -> None:
