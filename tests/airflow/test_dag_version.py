@@ -20,7 +20,7 @@ configuration = RunConfiguration()
 configuration.target = "gpu_box"
 configuration.environment = environment
 
-with DAG("dag", schedule=None, params={"rate": 0.1}):
+with DAG("dag", schedule=None, params={"rate": 0.1}) as dag:
     @task
     def prepare():
         return "data.csv"
