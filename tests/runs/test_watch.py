@@ -226,3 +226,12 @@ def test_a_log_over_its_cap_is_not_read_in_the_middle(target, ears, monkeypatch)
     assert "/w/run.log" in next(line for line in ears.lines if "not shown" in line)
     assert ears.lines[-2:] == ["last but one", "last"]
     assert sum(map(len, ears.lines)) < 5000
+
+
+@pytest.mark.parametrize("cap", [1, 50, 5000, 10**9])
+def test_the_end_is_seen_however_much_of_the_log_was_left_out_before_it(target, ears, cap):
+    target.max_part = 1000
+    target.write(b"".join(b"line %d\n" % n for n in range(2000)))
+    target.end()
+    assert Following(target, ears, log_cap_bytes=cap).wait().status is Status.COMPLETED
+    assert ears.lines[-1] == "line 1999"

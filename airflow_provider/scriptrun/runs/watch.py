@@ -224,14 +224,10 @@ class Watch:
         self.messages.finish()
         self._save()
 
-    def next_cursor(self, cursor: Cursor) -> Cursor:
-        """Return what to ask for: once the view is capped, no more of the log before its end."""
-        if not self._log.is_capped:
-            return cursor
-        rest: dict[Stream, int] = {
-            stream: offset for stream, offset in cursor.offsets.items() if stream is not Stream.RUN_LOG
-        }
-        return replace(cursor, offsets=rest)
+    @property
+    def is_log_capped(self) -> bool:
+        """Whether no more of the log is shown before its end."""
+        return self._log.is_capped
 
     def _show_tail(self) -> None:
         """Read the last lines of a log that went over the cap; the bytes between are in the workspace."""
@@ -302,8 +298,8 @@ class _Poller:
     def _ask(self) -> None:
         while not self._stopped.is_set():
             try:
-                cursor = self._watch.next_cursor(self._cursor)
-                answer = self._watch.target.poll([cursor], wait_s=self._watch.poll_wait_s)
+                self._leave_out_the_log()
+                answer = self._watch.target.poll([self._cursor], wait_s=self._watch.poll_wait_s)
             except Exception as error:  # noqa: BLE001 - raised again by the thread that reads
                 self._answers.put(error)
                 return
@@ -313,7 +309,16 @@ class _Poller:
                 if news.error is not None or news.is_last or is_not_started(news):
                     return
             if not answer:
-                self._answers.put(News(cursor.run_id, status=None))
+                self._answers.put(News(self._cursor.run_id, status=None))
+
+    def _leave_out_the_log(self) -> None:
+        """Once the view is capped, ask for no more of the log; and for the status anew, which may be the last one."""
+        if not self._watch.is_log_capped or Stream.RUN_LOG not in self._cursor.offsets:
+            return
+        rest: dict[Stream, int] = {
+            stream: offset for stream, offset in self._cursor.offsets.items() if stream is not Stream.RUN_LOG
+        }
+        self._cursor = replace(self._cursor, seen=-1, offsets=rest)
 
 
 def is_not_started(news: News) -> bool:
