@@ -21,8 +21,7 @@ import os, pathlib, sys, time
 traces = pathlib.Path(sys.argv[1])
 with open(traces / "ran", "a") as file:
     file.write(os.environ["SCRIPTRUN_RUN_ID"] + " " + str(os.getpid()) + "\\n")
-lines = int(sys.argv[2]) if len(sys.argv) > 2 else 3
-for number in range(lines):
+for number in range(3):
     print("line", number)
 pathlib.Path("outputs/model.txt").write_text("trained" * 1000)
 while (traces / "hold").exists():
@@ -81,13 +80,13 @@ class Project:
             "AIRFLOW__SCRIPTRUN__CANCEL_GRACE_SECONDS": "2",
         }
 
-    def write_dag(self, operator: str = "", arguments: str = "", script: str = SCRIPT) -> Path:
+    def write_dag(self, operator: str = "", config: str = "", script: str = SCRIPT) -> Path:
         """Write a DAG file with the task ``train``, and its script."""
         (self.dags / "code").mkdir(parents=True, exist_ok=True)
         (self.dags / "code" / "train.py").write_text(script)
-        config = f'source_directory="code", script="train.py", arguments=[{str(self.traces)!r}, {arguments}]'
+        fields = f'source_directory="code", script="train.py", arguments=[{str(self.traces)!r}], {config}'
         path = self.dags / "dag.py"
-        path.write_text(DAG_FILE.format(config=config, operator=operator))
+        path.write_text(DAG_FILE.format(config=fields, operator=operator))
         return path
 
     def hold(self) -> None:

@@ -19,6 +19,8 @@ from airflow_provider.scriptrun import (
     Workspace,
 )
 from airflow_provider.scriptrun.operators.experiment_name import experiment_name
+from airflow_provider.scriptrun.operators.task_facts import bundle
+from airflow_provider.scriptrun.snapshot.git import Bundle
 from tests.airflow.harness import RUN_ID, FakeAirflow
 from tests.airflow.project import Project, open_descriptors, until
 
@@ -376,6 +378,31 @@ def test_a_script_sees_nothing_of_airflow_and_its_secrets_stand_nowhere(
             if path.is_file() and path.name != "seen":
                 content = path.read_bytes()
                 assert not [secret for secret in secrets if secret.encode() in content], path
+
+
+def test_a_connection_of_this_host_names_a_target_with_a_set_up_of_its_own(project: Project) -> None:
+    extra = {
+        "root": str(project.root / "box"),
+        "interpreter": sys.executable,
+        "max_runs": 2,
+        "environment_variables": {"WHERE": "box", "RATE": "0"},
+    }
+    airflow = FakeAirflow(connections={"box": {"conn_type": "scriptrun_local", "extra": json.dumps(extra)}})
+    config = ScriptRunConfig("code", "train.py", compute_target="box", environment_variables={"RATE": "1"})
+    outcome = airflow.run(operator(project, config=config))
+    assert outcome.state == "success", outcome.error
+    assert outcome.record["target"]["name"] == "box"
+    seen = shown(project, outcome.record)
+    assert seen["folder"].startswith(str(project.root / "box"))
+    assert (seen["variables"]["WHERE"], seen["variables"]["RATE"]) == ("box", "1")
+
+
+def test_a_task_that_says_no_bundle_has_none_and_another_has_its_name_and_version() -> None:
+    class Instance:
+        bundle_instance = Bundle("team-dags", "0123abc")
+
+    assert bundle({"ti": object()}) is None  # type: ignore[typeddict-item]
+    assert bundle({"ti": Instance()}) == Bundle("team-dags", "0123abc")  # type: ignore[typeddict-item]
 
 
 # Housekeeping ------------------------------------------------------------------------------------------------------

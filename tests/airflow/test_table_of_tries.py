@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -261,6 +262,32 @@ def test_an_execution_timeout_cancels_the_run_and_collects_what_it_left(project:
     assert tries.record["run_id"] == run_id
     assert (tries.record["status"], tries.record["reason"]) == ("Failed", "timeout")
     assert [file["path"] for file in tries.record["outputs"]["files"]] == ["model.txt"]
+
+
+# What is secret ----------------------------------------------------------------------------------------------------
+
+
+def test_a_secret_that_a_script_prints_is_masked_in_the_task_log(project: Project, workers: Nursery) -> None:
+    tries = Tries(
+        project,
+        workers,
+        config='secret_variables={"HF_TOKEN": "conn:hf/password", "KEY": "conn:hf/private_key"}',
+        script="import os; print('first'); print('token', os.environ['HF_TOKEN']); print(os.environ['KEY'])",
+        connections={
+            "hf": {
+                "conn_type": "http",
+                "password": "pass-of-hf",
+                "extra": json.dumps({"private_key": "first-line-of-key\nsecond-line-of-key"}),
+            }
+        },
+    )
+    worker = tries.start()
+    ending = worker.wait()
+    assert ending is not None
+    assert ending.state == "success", worker.log()
+    assert "token ***" in worker.log()
+    for secret in ("pass-of-hf", "first-line-of-key", "second-line-of-key"):
+        assert secret not in worker.log()
 
 
 # Two at once -------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.airflow.harness import FakeAirflow
-from tests.airflow.project import Project, until
+from tests.airflow.project import SCRIPT, Project, until
 from tests.airflow.workers import Ending, Job, Nursery, Worker
 
 if TYPE_CHECKING:
@@ -28,13 +28,14 @@ class Tries:
         *,
         retries: int = 3,
         operator: str = "",
-        arguments: str = "",
+        config: str = "",
+        script: str = SCRIPT,
         connections: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.project, self._workers, self._connections = project, workers, connections or {}
         self._retries = retries
         self._numbers = count(1)
-        self._dag = project.write_dag(operator, arguments)
+        self._dag = project.write_dag(operator, config, script)
         self._database = project.root / "airflow.json"
         self.airflow = FakeAirflow(file=self._database, retries=retries)
 

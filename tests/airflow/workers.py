@@ -8,6 +8,7 @@ writes how it ended, and exits. What it logs goes to a file, masked as Airflow m
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import json
 import os
@@ -119,10 +120,9 @@ def nursery() -> Iterator[Nursery]:
 
 def serve() -> None:
     """Fork a worker for each line of standard input."""
-    import airflow_provider.scriptrun.operators.attendance  # noqa: F401  what every worker needs, imported once
-    import airflow_provider.scriptrun.targets.local
-    import tests.airflow.harness  # noqa: F401
-
+    for needed in ("operators.attendance", "targets.local"):  # by every worker: imported once
+        importlib.import_module(f"airflow_provider.scriptrun.{needed}")
+    importlib.import_module("tests.airflow.harness")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps them
     for line in sys.stdin:
         job = Job(**json.loads(line))

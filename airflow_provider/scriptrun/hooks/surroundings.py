@@ -203,7 +203,7 @@ def _sdk_connection(connection_id: str) -> _Found | None:
 def _refuse_silence(question: Any) -> None:
     """Raise ``AirflowRuntimeError`` if the API server does not answer at all.
 
-    The SDK's secrets backend takes an API server that is away for a missing connection (``ExecutionAPISecretsBackend``),
+    The SDK's ``ExecutionAPISecretsBackend`` takes an API server that is away for a missing connection,
     and a task must not fail for good over that.
     """
     from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType

@@ -135,7 +135,7 @@ class Attendance:
             raise RunCanceledError("The task was ended or cleared while its run went on, so the run was cancelled")
         if verdict is killing.Verdict.RESCHEDULE:
             self._reporter.warning("The worker was told to stop. The run goes on; this try will join it again.")
-            raise AirflowRescheduleException(datetime.now(timezone.utc) + RESCHEDULE_AFTER)
+            raise AirflowRescheduleException(datetime.now(timezone.utc) + RESCHEDULE_AFTER)  # type: ignore[no-untyped-call]
         raise RunGoesOnError(
             "The worker was told to stop. The run goes on; the next try of this task joins it. If none follows, it "
             "ends itself when nobody has watched it for [scriptrun] orphan_after_seconds."
