@@ -94,6 +94,24 @@ def test_a_tree_whose_files_come_and_go_is_refused(tmp_path, monkeypatch):
         fresh(tmp_path)
 
 
+def test_a_file_that_has_not_the_size_that_it_says_is_refused(tmp_path, monkeypatch):
+    write(tmp_path / "odd", b"four")  # as files of some file systems in user space, and of /proc
+    real = hashing.STAT
+    monkeypatch.setattr(hashing, "STAT", lambda facts: (*real(facts)[:2], 0, *real(facts)[3:]))
+    with pytest.raises(SnapshotChangedError, match="odd"):
+        fresh(tmp_path)
+
+
+def test_progress_is_told_within_a_large_file(tmp_path):
+    write(tmp_path / "a", b"x" * 3_000_000)
+    write(tmp_path / "b", b"x")
+    told: list[tuple[int, int]] = []
+    fresh(tmp_path, progress=lambda *done: told.append(done))
+    assert told[-1] == (2, 3_000_001)
+    assert len(told) > 4
+    assert told == sorted(told)
+
+
 def test_a_file_that_became_a_pipe_is_not_waited_for(tmp_path):
     for name in "ab":
         write(tmp_path / name)

@@ -28,7 +28,8 @@ _COARSE_TICK_NS = 2_000_000_000
 def is_racy(stat: Stat, started_ns: int) -> bool:
     """Whether a file may have changed after it was read without its stat telling.
 
-    Git's rule: its times are not older than the walk that read it (Documentation/technical/racy-git.txt).
+    Git's rule: its times are not older than the walk that read it (Documentation/technical/racy-git.txt). The walk's
+    time is this machine's: a file server's clock that is behind it makes the rule blind by as much.
     """
     newest = max(stat[3], stat[4])
     tick = _TICK_NS if newest % 1_000_000_000 else _COARSE_TICK_NS

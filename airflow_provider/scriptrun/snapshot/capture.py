@@ -48,8 +48,8 @@ def take(
 
     :param cache_directory: a folder of ours (made when missing) where the stat cache of each source directory is kept.
     :param limits: when to warn and when to refuse.
-    :param progress: called with (files hashed, bytes hashed) while there is hashing to do, after every file and now and
-        then within a large one.
+    :param progress: called with (files hashed, bytes hashed) while there is hashing to do: after every file, and every
+        megabyte of a large one.
 
     Left out are what ``.amlignore`` at the root, or else the ``.gitignore`` files of the source directory say, and
     always ``.git``, ``__pycache__``, virtual environments, and ``outputs`` and ``logs`` at the root. A folder that is
@@ -155,7 +155,7 @@ class _Capture:
                 summary.bytes, summary.largest, len(changed), lambda: largest(_sizes(changed))
             ),
             shares=shares,
-            hashed={(one.content or b"").decode("ascii"): (one.path, one.stat[2]) for one in changed},
+            fresh=lambda: {(one.content or b"").decode("ascii"): (one.path, one.stat[2]) for one in changed},
         )
 
 

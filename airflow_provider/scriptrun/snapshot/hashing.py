@@ -14,7 +14,7 @@ from .naming import shown
 from .survey import READ, TreeMovedError, unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from .survey import Seen
 
@@ -24,23 +24,31 @@ _PIECE_BYTES = 1024 * 1024
 _READS = 2
 
 
-def hash_all(root: int, files: Iterable[Seen], progress: Callable[[int, int], None] | None) -> None:
+def hash_all(root: int, files: Sequence[Seen], progress: Callable[[int, int], None] | None) -> None:
     """Fill in ``content`` of each file, and its ``stat`` as it was when it was read.
+
+    One thread: of small files the time goes into calls of the system, which two threads of Python do no faster.
+
+    :param progress: called with (files done, bytes done) after every file and every piece of a large one.
 
     Raises ``SnapshotChangedError``, ``SnapshotError`` for what cannot be read, ``TreeMovedError`` for what vanished.
     """
-    read_bytes = 0
-    for done, seen in enumerate(files, start=1):
-        seen.content, seen.stat = _hash_stable(root, seen.path, seen.stat)
-        read_bytes += seen.stat[2]
+    finished = 0
+    for done, seen in enumerate(files):
+        seen.content, seen.stat = _hash_stable(root, seen.path, seen.stat, _within(progress, done, finished))
+        finished += seen.stat[2]
         if progress is not None:
-            progress(done, read_bytes)
+            progress(done + 1, finished)
 
 
-def _hash_stable(root: int, path: str, before: Stat) -> tuple[bytes, Stat]:
+def _within(progress: Callable[[int, int], None] | None, done: int, finished: int) -> Callable[[int], None] | None:
+    return None if progress is None else lambda read: progress(done, finished + read)
+
+
+def _hash_stable(root: int, path: str, before: Stat, progress: Callable[[int], None] | None) -> tuple[bytes, Stat]:
     for _ in range(_READS):
-        digest, after = _hash(root, path, before[2])
-        if after == before:
+        digest, length, after = _hash(root, path, before[2], progress)
+        if after == before and length == after[2]:
             return digest, after
         before = after
     raise SnapshotChangedError(
@@ -49,7 +57,8 @@ def _hash_stable(root: int, path: str, before: Stat) -> tuple[bytes, Stat]:
     )
 
 
-def _hash(root: int, path: str, size: int) -> tuple[bytes, Stat]:
+def _hash(root: int, path: str, size: int, progress: Callable[[int], None] | None) -> tuple[bytes, int, Stat]:
+    """Return the sha256 of a file, how many bytes it was made of, and the file's stat after they were read."""
     try:
         descriptor = os.open(path, READ, dir_fd=root)
     except OSError as error:
@@ -59,15 +68,23 @@ def _hash(root: int, path: str, size: int) -> tuple[bytes, Stat]:
     try:
         piece = os.read(descriptor, min(size + 1, _PIECE_BYTES))
         digest = hashlib.sha256(piece)
-        if len(piece) != size:
-            while piece:
+        length = len(piece)
+        stat: Stat = STAT(os.fstat(descriptor))
+        if not modes.S_ISREG(stat[0]):
+            raise TreeMovedError(path)
+        if length != size:
+            # One byte more than it should have is enough to know that it grew.
+            while piece and length <= size:
                 piece = os.read(descriptor, _PIECE_BYTES)
                 digest.update(piece)
-        stat: Stat = STAT(os.fstat(descriptor))
+                length += len(piece)
+                if progress is not None:
+                    progress(length)
+            stat = STAT(os.fstat(descriptor))
     except OSError as error:
+        if not modes.S_ISREG(os.fstat(descriptor).st_mode):
+            raise TreeMovedError(path) from error
         raise unreadable(path, error) from error
     finally:
         os.close(descriptor)
-    if modes.S_IFMT(stat[0]) != modes.S_IFREG:
-        raise TreeMovedError(path)
-    return digest.hexdigest().encode("ascii"), stat
+    return digest.hexdigest().encode("ascii"), length, stat

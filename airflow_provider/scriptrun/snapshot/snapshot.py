@@ -32,7 +32,7 @@ class Snapshot:
     ignored: int  #: names left out; a folder left out as a whole counts once
     warnings: list[str]  #: sentences for a person: soft limits that were passed, and what to do
     shares: Callable[[], Mapping[str, Share]] = field(repr=False, compare=False)  #: parts of the manifest
-    hashed: Mapping[str, tuple[str, int]] = field(repr=False, compare=False)  #: path and size of what was hashed now
+    fresh: Callable[[], dict[str, tuple[str, int]]] = field(repr=False, compare=False)  #: where the changed files are
 
     @cached_property
     def manifest(self) -> builtins.bytes:
@@ -50,8 +50,13 @@ class Snapshot:
 
     def open_blob(self, sha256: str) -> BlobSource:
         """Return the bytes of this hash, verified while read. Raises ``KeyError`` when the snapshot has none."""
-        path, size = self.hashed.get(sha256) or self._blobs[sha256]
+        path, size = self._fresh.get(sha256) or self._blobs[sha256]
         return BlobSource(sha256, size, self.root / path)
+
+    @cached_property
+    def _fresh(self) -> dict[str, tuple[str, int]]:
+        # What has to be sent is nearly always what has changed: for that, the manifest need not be read.
+        return self.fresh()
 
     @cached_property
     def _blobs(self) -> dict[str, tuple[str, int]]:
