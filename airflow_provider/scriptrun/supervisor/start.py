@@ -51,8 +51,7 @@ def _answer(layout: Layout, ask: StartRequest) -> Dict[str, Any]:
             latest = lineage.latest_of(runs[-1], document["status"])
         elif runs[-1]["id"] == ask.run_id:
             raise Refusal(refusal.NO_SUCH_RUN, "Run %s has ended, and its folder was removed since." % ask.run_id)
-    tombstone = state.read_tombstone(layout, ask.run_id) is not None
-    decision = decide(latest, ask.run_id, ask.attempt, tombstone)
+    decision = decide(latest, ask.run_id, ask.attempt, _is_buried(layout, ask.run_id))
     if decision.action is Action.CANCELED:
         return {"outcome": "canceled", "run_id": ask.run_id}
     if decision.action is Action.SUPERSEDED:
@@ -65,6 +64,11 @@ def _answer(layout: Layout, ask: StartRequest) -> Dict[str, Any]:
     if decision.action is Action.CANCEL_THEN_START and latest is not None:
         _end(layout, latest.run_id, latest.status, ask)
     return _begin(layout, ask, decision.run_id)
+
+
+def _is_buried(layout: Layout, run_id: str) -> bool:
+    """Whether the run was cancelled before it started."""
+    return state.read_tombstone(layout, run_id) is not None
 
 
 def _has_snapshot(layout: Layout, snapshot_id: str) -> bool:
@@ -92,6 +96,8 @@ def _begin(layout: Layout, ask: StartRequest, run_id: str) -> Dict[str, Any]:
     ask.run_id = run_id
     run = layout.run(run_id)
     found = state.look(layout, run_id)
+    if found is not None and found["status"] == Status.CANCELED.value and _is_buried(layout, run_id):
+        return {"outcome": "canceled", "run_id": run_id}  # since the decision was made
     if found is not None and found["status"] != Status.NOT_STARTED.value:
         raise Refusal(
             refusal.BAD_REQUEST,
@@ -113,7 +119,7 @@ def _begin(layout: Layout, ask: StartRequest, run_id: str) -> Dict[str, Any]:
     try:
         crash.point("start.alive")
         # Looked at again now that nobody else can take the run: whoever cancels from here on finds it alive.
-        if state.read_tombstone(layout, run_id) is not None:
+        if _is_buried(layout, run_id):
             return {"outcome": "canceled", "run_id": run_id}
         failure = guard.launch(layout, ask, alive)
     finally:
