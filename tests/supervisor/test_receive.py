@@ -268,6 +268,49 @@ def test_a_cut_batch_keeps_the_blobs_that_arrived_whole(tmp_path: Path) -> None:
         assert not left or session.send(thing, left)["complete"]
 
 
+@pytest.mark.parametrize("content", [b"", b"a" * 50, b"a" * 100_001])
+def test_a_blob_that_a_power_loss_or_a_killed_writer_left_is_asked_for_again(session: Session, content: bytes) -> None:
+    thing = parcel({"small": b"a" * 100, "large": b"b" * 100_000})
+    session.put(thing)
+    os.unlink(session.layout.snapshot(thing.id))
+    for name in thing.blobs:
+        os.chmod(session.layout.blob(name), 0o600)
+        Path(session.layout.blob(name)).write_bytes(content)
+    assert session.offer(thing) == [*thing.blobs][::-1]
+    small, large = thing.blobs
+    body = batch_frames([(small, thing.blobs[small])]) + blob_frames(large, thing.blobs[large]) + done_frame()
+    (answer,) = session.call(receive.send, {"op": "send", "snapshot": thing.id}, body)
+    assert answer["complete"]
+    for name, data in thing.blobs.items():
+        assert Path(session.layout.blob(name)).read_bytes() == data
+        assert Path(session.layout.blob(name)).stat().st_mode & 0o777 == 0o444
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_a_blob_that_cannot_be_written_leaves_nothing(
+    session: Session, many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    thing = parcel({"a": b"a" * 1000})
+    session.offer(thing)
+    write = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        write(descriptor, data[:500])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    named = [*thing.blobs.items()]
+    body = (batch_frames(named) if many else blob_frames(*named[0])) + done_frame()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            session.call(receive.send, {"op": "send", "snapshot": thing.id}, body)
+    assert os.listdir(session.layout.incoming) == [thing.id]
+    assert not os.path.exists(session.layout.blob(named[0][0]))
+    assert session.offer(thing) == [named[0][0]]
+
+
 def test_two_senders_of_one_snapshot_at_once_both_end_well(tmp_path: Path) -> None:
     thing = parcel({f"f{n}": os.urandom(2000) for n in range(200)})
     root = tmp_path / "root"
@@ -288,7 +331,7 @@ def test_two_senders_of_one_snapshot_at_once_both_end_well(tmp_path: Path) -> No
     assert Session(Layout(str(root))).offer(thing) == []
 
 
-def test_a_full_disk_says_so_and_ends_the_session_cleanly(tmp_path: Path) -> None:
+def test_a_write_that_fails_is_answered_and_ends_the_session_cleanly(tmp_path: Path) -> None:
     thing = parcel({"big": os.urandom(400_000)})
     root = tmp_path / "root"
     code = (

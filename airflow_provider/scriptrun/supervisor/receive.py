@@ -17,7 +17,7 @@ from .refusal import BAD_REQUEST, DAMAGED, Refusal
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List, Optional, Tuple
+    from typing import Any, Dict, List, Optional, Tuple
 
     from .serve import Channel
 
@@ -107,7 +107,7 @@ def send(request: Dict[str, Any], channel: Channel) -> None:
     channel.writer.json(answer)
 
 
-def _complete(channel: Channel, snapshot_id: str, wanted: Iterable[str]) -> bool:
+def _complete(channel: Channel, snapshot_id: str, wanted: Dict[str, int]) -> bool:
     with store.shared(channel.layout):
         if blobs.missing(channel.layout, wanted):
             return False

@@ -1,8 +1,8 @@
 """The content-addressed store of a target: blobs by their sha256, and the manifests of the snapshots that they make up.
 
-``blobs/ab/<sha256>`` (0444) is written beside its place, verified, and renamed. ``snapshots/<id>`` holds a manifest
-and exists only when every blob that it names is there; its mtime is when it was last used. ``incoming/<id>`` is a
-manifest whose blobs are still on their way, ``incoming/<anything else>`` a blob that has not arrived whole.
+``blobs/ab/<sha256>`` (0444): see ``blobs``. ``snapshots/<id>`` holds a manifest and exists only when every blob that it
+names is there; its mtime is when it was last used. ``incoming/<id>`` is a manifest whose blobs are still on their way,
+``incoming/<anything else>`` a large blob that has not arrived whole.
 
 Locks (``flock``), outermost first:
 

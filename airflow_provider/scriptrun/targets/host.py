@@ -272,7 +272,7 @@ class HostTarget(ComputeTarget):
                     progress(sent, total)
 
         session.put({"op": "send", "snapshot": snapshot.id})
-        for some in _batches(missing, sizes):
+        for some in batches(missing, sizes):
             if len(some) == 1:
                 session.put({"blob": some[0], "size": sizes[some[0]]})
                 session.put_data(counted(snapshot.open_blob(some[0])))
@@ -291,7 +291,7 @@ class HostTarget(ComputeTarget):
         return Sent(files=len(missing), bytes=total)
 
 
-def _batches(blobs: Iterable[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
+def batches(blobs: Iterable[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
     """Put small blobs together: a frame of their own for each takes longer than their bytes. Large ones stay alone."""
     batch: list[str] = []
     held = 0
