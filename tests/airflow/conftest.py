@@ -28,9 +28,18 @@ def workers(one_nursery: Nursery) -> Iterator[Nursery]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    """A DAG folder, a workspace and a target; nothing of them runs after the test."""
-    project = Project(tmp_path)
+def project(
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Iterator[Project]:
+    """A DAG folder, a workspace and a target; nothing of them runs after the test.
+
+    Where a test is repeated many times, its target has its supervisor already.
+    """
+    is_repeated = request.node.get_closest_marker("crash") is not None
+    project = Project(tmp_path, tmp_path_factory.getbasetemp() / "target" if is_repeated else None)
     for folder in (project.dags, project.traces, tmp_path / "home"):
         folder.mkdir()
     for name, value in project.variables.items():

@@ -47,6 +47,7 @@ class Project:
     """Where everything of one test is."""
 
     root: Path
+    shared_target: Path | None = None  #: a target that other tests have used before
 
     @property
     def dags(self) -> Path:
@@ -61,7 +62,7 @@ class Project:
     @property
     def target(self) -> Path:
         """The root of the target ``local``."""
-        return self.root / "target"
+        return self.shared_target or self.root / "target"
 
     @property
     def workspace(self) -> Path:

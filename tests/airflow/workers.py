@@ -16,6 +16,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -122,7 +123,7 @@ def serve() -> None:
     """Fork a worker for each line of standard input."""
     for needed in ("operators.attendance", "targets.local"):  # by every worker: imported once
         importlib.import_module(f"airflow_provider.scriptrun.{needed}")
-    importlib.import_module("tests.airflow.harness")
+    _warm_up()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps them
     for line in sys.stdin:
         job = Job(**json.loads(line))
@@ -131,6 +132,19 @@ def serve() -> None:
             _work(job)
         sys.stdout.write(f"{pid}\n")
         sys.stdout.flush()
+
+
+def _warm_up() -> None:
+    """Run a task that does nothing: plugins, listeners and templates are loaded here, and not in every worker."""
+    from airflow.sdk import DAG, BaseOperator
+
+    from tests.airflow.harness import FakeAirflow
+
+    with DAG("nothing"), contextlib.redirect_stdout(sys.stderr):
+        FakeAirflow().run(BaseOperator(task_id="nothing"))
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join()  # a fork takes none along
 
 
 def _work(job: Job) -> None:
