@@ -405,6 +405,18 @@ def test_a_task_that_says_no_bundle_has_none_and_another_has_its_name_and_versio
     assert bundle({"ti": Instance()}) == Bundle("team-dags", "0123abc")  # type: ignore[typeddict-item]
 
 
+def test_a_worker_that_airflow_has_given_up_starts_nothing(project: Project) -> None:
+    """It wakes up before it has stored its lineage: the newer try may have stored one, and started a run."""
+    airflow = FakeAirflow(retries=3)
+    airflow.on_request = lambda method, path: (
+        airflow.next_try() if (method, path.rsplit("/", 1)[-1]) == ("PUT", "scriptrun.lineage") else None
+    )
+    outcome = airflow.run(operator(project))
+    assert outcome.state != "success"
+    assert "lineage" not in json.dumps(airflow.stored.task_state)
+    assert not list((project.target / "runs").glob("*"))
+
+
 # Housekeeping ------------------------------------------------------------------------------------------------------
 
 

@@ -141,7 +141,7 @@ def test_another_host_is_expected_where_an_executor_has_several(
     surroundings: AirflowSurroundings, monkeypatch: pytest.MonkeyPatch, executor: str, differ: bool
 ) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executor)
-    monkeypatch.setattr("airflow_provider.scriptrun.hooks.surroundings.in_task", lambda: True)
+    monkeypatch.setattr("airflow_provider.scriptrun.hooks.lookup.in_task", lambda: True)
     assert surroundings.hosts_may_differ is differ
 
 
