@@ -311,6 +311,20 @@ def test_a_blob_that_cannot_be_written_leaves_nothing(
     assert session.offer(thing) == [named[0][0]]
 
 
+@pytest.mark.parametrize("many", [True, False])
+def test_short_writes_are_gone_on_with(session: Session, many: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    thing = parcel({"a": bytes(range(256)) * 4})
+    session.offer(thing)
+    write = os.write
+    named = [*thing.blobs.items()]
+    body = (batch_frames(named) if many else blob_frames(*named[0])) + done_frame()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:100]))
+        (answer,) = session.call(receive.send, {"op": "send", "snapshot": thing.id}, body)
+    assert answer["complete"]
+    assert Path(session.layout.blob(named[0][0])).read_bytes() == named[0][1]
+
+
 def test_two_senders_of_one_snapshot_at_once_both_end_well(tmp_path: Path) -> None:
     thing = parcel({f"f{n}": os.urandom(2000) for n in range(200)})
     root = tmp_path / "root"

@@ -124,7 +124,9 @@ class BlobWriter:
             self.add(sha256, len(data), (data,))
             return
         try:
-            _write(descriptor, data)
+            written = os.write(descriptor, data)
+            if written < len(data):  # the disk is nearly full
+                _write(descriptor, memoryview(data)[written:])
             if self._hidden_bits:
                 os.fchmod(descriptor, BLOB_MODE)
         except BaseException:

@@ -1,6 +1,5 @@
 """A run's own copy of a snapshot: whatever its script does to it reaches neither the store nor another run."""
 
-import contextlib
 import errno
 import os
 from typing import List, NamedTuple, Optional, Set
@@ -59,18 +58,11 @@ def checkout(layout: Layout, snapshot_id: str, destination: str) -> CheckoutFact
         copy = _WorkingCopy(layout.blobs, destination)
         try:
             return copy.make(entries)
-        except CheckoutError as error:
+        except CheckoutError:
             store.drop_snapshot(layout, snapshot_id)
-            if error.blob is not None:
-                _forget(layout, error.blob)
             raise
         finally:
             copy.close()
-
-
-def _forget(layout: Layout, sha256: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(layout.blob(sha256))
 
 
 class _WorkingCopy:

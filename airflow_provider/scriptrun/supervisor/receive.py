@@ -17,7 +17,7 @@ from .refusal import BAD_REQUEST, DAMAGED, Refusal
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple
+    from typing import Any, Dict, List, Optional, Set, Tuple
 
     from .serve import Channel
 
@@ -97,8 +97,12 @@ def send(request: Dict[str, Any], channel: Channel) -> None:
         with blobs.BlobWriter(layout) as writer:
             arrivals = _Arrivals(wanted, channel.reader, writer)
             arrivals.receive()
-        complete = _complete(channel, snapshot_id, wanted)
-    answer: Dict[str, Any] = {"received": arrivals.count, "bytes": arrivals.bytes, "complete": complete}
+        with store.shared(layout):
+            rest = {sha256: size for sha256, size in wanted.items() if sha256 not in arrivals.kept}
+            complete = not blobs.missing(layout, rest)
+            if complete:
+                store.complete_snapshot(layout, snapshot_id)
+    answer: Dict[str, Any] = {"received": len(arrivals.kept), "bytes": arrivals.bytes, "complete": complete}
     if arrivals.damaged:
         names = arrivals.damaged[:NAMED_DAMAGED]
         message = "%d of the blobs of %s arrived damaged: %s" % (len(arrivals.damaged), snapshot_id, ", ".join(names))
@@ -107,19 +111,11 @@ def send(request: Dict[str, Any], channel: Channel) -> None:
     channel.writer.json(answer)
 
 
-def _complete(channel: Channel, snapshot_id: str, wanted: Dict[str, int]) -> bool:
-    with store.shared(channel.layout):
-        if blobs.missing(channel.layout, wanted):
-            return False
-        store.complete_snapshot(channel.layout, snapshot_id)
-    return True
-
-
 class _Arrivals:
     """What has arrived in one ``send``."""
 
     def __init__(self, wanted: Dict[str, int], reader: frames.FrameReader, writer: blobs.BlobWriter) -> None:
-        self.count = 0
+        self.kept: Set[str] = set()
         self.bytes = 0
         self.damaged: List[str] = []
         self._wanted = wanted
@@ -155,7 +151,7 @@ class _Arrivals:
         except blobs.DamagedBlobError:
             self.damaged.append(sha256)
         else:
-            self.count += 1
+            self.kept.add(sha256)
             self.bytes += size
 
     def _receive_many(self, named: object) -> None:
@@ -177,7 +173,7 @@ class _Arrivals:
             except blobs.DamagedBlobError:
                 self.damaged.append(sha256)
             else:
-                self.count += 1
+                self.kept.add(sha256)
                 self.bytes += size
         if broken:
             raise broken
