@@ -5,6 +5,9 @@ import json
 import multiprocessing
 import os
 import random
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -478,3 +481,40 @@ def test_a_manifest_that_is_renamed_while_the_cleaner_looks_keeps_its_blobs(
     assert keep_budget(session)["blobs"] == 0
     assert len(calls) == 2
     assert session.offer(thing) == []
+
+
+CLOSED = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from s.removal import clear, remove
+if os.geteuid() == 0:  # to root nothing is closed
+    os.setgid(65534)
+    os.setuid(65534)
+root = sys.argv[2]
+for name in ("whole", "cleared"):
+    top = os.path.join(root, name)
+    os.makedirs(top + "/a/b/c")
+    os.mkdir(top + "/keep")
+    for path in ("a/file", "a/b/file", "a/b/c/file", "keep/file"):
+        os.close(os.open(os.path.join(top, path), os.O_CREAT, 0))
+    for path in ("a/b/c", "a/b", "a", "keep", "."):
+        os.chmod(os.path.join(top, path), 0)
+trash = os.path.join(root, "trash")
+assert remove(root + "/whole", trash) == []
+assert clear(root + "/cleared", [b"keep"], trash) == []
+print(sorted(os.listdir(root)), os.listdir(trash), os.listdir(root + "/cleared"))
+os.chmod(root + "/cleared/keep", 0o700)
+"""
+
+
+def test_folders_that_a_script_closed_go_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "s").symlink_to(Path(cleaning.__file__).parent)
+    with tempfile.TemporaryDirectory() as folder:  # where every user can go, unlike tmp_path
+        os.chmod(folder, 0o777)
+        done = subprocess.run(
+            [sys.executable, "-I", "-B", "-c", CLOSED, str(tmp_path), folder],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.stdout == "['cleared', 'trash'] [] ['keep']\n", done.stderr

@@ -7,7 +7,7 @@ from typing import List, NamedTuple, Optional, Set
 from . import store
 from .layout import Layout
 from .protocol import manifest as manifests
-from .tree import open_folder, umask
+from .tree import open_folder, open_own_folder, umask
 
 FILE_MODE, EXECUTABLE_MODE, FOLDER_MODE = 0o644, 0o755, 0o755
 #: Where copy_file_range(2) cannot do it: across file systems, on old kernels, on file systems without it.
@@ -69,7 +69,7 @@ class _WorkingCopy:
     """A tree in the making: it was empty, nobody else writes to it, and links come last, so none is ever followed."""
 
     def __init__(self, blobs: str, destination: str) -> None:
-        self._blobs = open_folder(blobs)
+        self._blobs = open_own_folder(blobs)
         self._top = open_folder(destination)
         self._hidden_bits = umask() & EXECUTABLE_MODE
         if self._hidden_bits:

@@ -19,8 +19,15 @@ def remove(path: str, trash: str) -> List[OSError]:
 
     Raises ``FileNotFoundError`` when there is nothing at ``path``, ``OSError`` when it cannot be moved.
     """
-    make_folder(trash)
-    os.rename(path, "%s/%s" % (trash, os.urandom(8).hex()))
+    top = open_folder(make_folder(trash))
+    try:
+        parent = open_folder(os.path.dirname(path))
+        try:
+            _move_up(parent, os.fsencode(os.path.basename(path)), top)
+        finally:
+            os.close(parent)
+    finally:
+        os.close(top)
     return empty(trash)
 
 
@@ -31,8 +38,7 @@ def clear(path: str, keep: Collection[bytes], trash: str) -> List[OSError]:
     folder, or cannot be opened.
     """
     errors: List[OSError] = []
-    make_folder(trash)
-    top = open_folder(trash)
+    top = open_folder(make_folder(trash))
     try:
         parent = open_folder(os.path.dirname(path))
         try:

@@ -51,6 +51,11 @@ def open_folder(path: Union[str, bytes], parent: Optional[int] = None) -> int:
     return os.open(path, FOLDER_FLAGS, dir_fd=parent)
 
 
+def open_own_folder(path: str) -> int:
+    """Open a folder that no script had its hands on: a person may have put a link in its place, to a larger disk."""
+    return os.open(path, FOLDER_FLAGS & ~os.O_NOFOLLOW)
+
+
 def walk(top: int, on_error: OnError) -> Iterator[Listing]:
     """Walk the folder that ``top`` is a descriptor of, parents first, siblings in the order of their bytes.
 
