@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider.scriptrun.snapshot import Limits, take
 from airflow_provider.scriptrun.supervisor import checkout as checkouts
 from airflow_provider.scriptrun.supervisor import store
 from airflow_provider.scriptrun.supervisor.checkout import CheckoutError, checkout
@@ -257,3 +258,46 @@ def test_any_tree_comes_back_with_the_same_id(tmp_path_factory: pytest.TempPathF
     session.put(thing)
     checkout(session.layout, thing.id, str(folder / "code"))
     assert snapshot_id(encode(entries_on_disk(folder / "code"))) == thing.id
+
+
+word = st.sampled_from([b"a", b"b.py", b"\xff", b"new\nline", "ü".encode(), b"c d"])
+node = st.one_of(
+    st.tuples(st.sampled_from("fx"), st.binary(max_size=30)),
+    st.tuples(st.just("l"), st.sampled_from([b"a", b"./b.py"])),
+)
+
+
+def write(tree, folder: bytes) -> None:
+    os.mkdir(folder)
+    for name, inner in tree.items():
+        path = folder + b"/" + name
+        if isinstance(inner, dict):
+            write(inner, path)
+        elif inner[0] == "l":
+            os.symlink(inner[1], path)
+        else:
+            with open(path, "wb") as stream:
+                stream.write(inner[1])
+            os.chmod(path, 0o755 if inner[0] == "x" else 0o644)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    tree=st.dictionaries(word, st.recursive(node, lambda inner: st.dictionaries(word, inner, max_size=3)), max_size=5)
+)
+def test_what_a_worker_takes_and_sends_is_what_it_would_take_of_the_copy(
+    tmp_path_factory: pytest.TempPathFactory, tree
+) -> None:
+    folder = tmp_path_factory.mktemp("taken")
+    write(tree, os.fsencode(folder / "source"))
+    sent = take(folder / "source", cache_directory=folder / "cache", limits=Limits(0, 0, 0))
+    session = Session(Layout(str(folder / "root")))
+    blobs = {
+        entry.content.decode(): b"".join(sent.open_blob(entry.content.decode()))
+        for entry in sent.entries
+        if entry.type in "fx"
+    }
+    session.put(Parcel(sent.id, sent.manifest, blobs))
+    facts = checkout(session.layout, sent.id, str(folder / "code"))
+    copied = take(folder / "code", cache_directory=folder / "cache", limits=Limits(0, 0, 0))
+    assert (copied.id, copied.files, copied.bytes) == (sent.id, sent.files, sent.bytes) == (sent.id, *facts)

@@ -395,3 +395,17 @@ def test_what_is_missing_is_what_is_not_there(tmp_path_factory: pytest.TempPathF
     missing = session.offer(parcel(files))
     assert set(missing) == {sha256(data) for data in files.values()} - {sha256(files[name]) for name in there}
     assert len(missing) == len(set(missing))
+
+
+def test_it_works_on_the_oldest_python(tmp_path: Path, oldest_python: str) -> None:
+    thing = parcel({**FILES, "od\udcffd\n": b"odd"})
+    root = tmp_path / "root"
+    small = [(name, data) for name, data in thing.blobs.items() if len(data) < 1000]
+    with Serve(root, oldest_python) as serve:
+        assert len(serve.ask({"op": "offer", "snapshot": thing.id}, offer_frames(thing))["missing"]) == 5
+        large = sha256(FILES["lib/a.py"])
+        body = batch_frames(small) + blob_frames(large, b"x" * 100_000) + done_frame()
+        answer = serve.ask({"op": "send", "snapshot": thing.id}, body)
+        assert answer["damaged"] == [large]
+        serve.put(thing)
+    assert store.has_snapshot(Layout(str(root)), thing.id)
