@@ -13,7 +13,7 @@ import pytest
 from airflow_provider.scriptrun.errors import SnapshotChangedError
 from airflow_provider.scriptrun.snapshot import hashing, take
 from airflow_provider.scriptrun.supervisor.protocol.frames import CHUNK_BYTES
-from tests.snapshot.trees import fresh, paths, write
+from tests.snapshot.trees import fresh, let_the_clock_pass, paths, write
 
 
 def once(action):
@@ -42,23 +42,55 @@ def test_a_file_that_changed_before_it_was_read_is_taken_as_it_is_now(tmp_path):
     assert sum(entry.size == 16 for entry in snapshot.entries) == 4
 
 
+def write_while_hashing(monkeypatch: pytest.MonkeyPatch, file: Path, times: int) -> list[bytes]:
+    """Append to a file between the moments when it is opened and when it is looked at after reading, so many times."""
+    real = hashlib.sha256
+    reads: list[bytes] = []
+
+    def sha256(data: bytes = b""):
+        if data.startswith(b"growing"):
+            reads.append(data)
+            if len(reads) <= times:
+                with file.open("ab") as log:
+                    log.write(b"+")
+        return real(data)
+
+    monkeypatch.setattr(hashlib, "sha256", sha256)
+    return reads
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    file = write(tmp_path / "growing.log", b"growing")
+    reads = write_while_hashing(monkeypatch, file, 1)
+    snapshot = fresh(tmp_path)
+    assert reads == [b"growing", b"growing+"]
+    assert snapshot.entries[0].size == 8
+    assert snapshot.open_blob(snapshot.entries[0].content.decode()).read() == b"growing+"
+
+
 def test_a_file_that_goes_on_changing_is_refused_by_name(tmp_path, monkeypatch):
     write(tmp_path / "still")
-    growing = write(tmp_path / "growing.log")
-    reads = []
-    real = hashing._hash
-
-    def grow_and_hash(root: int, path: str, *rest):
-        if path == "growing.log":
-            reads.append(path)
-            with growing.open("ab") as file:
-                file.write(b"more")
-        return real(root, path, *rest)
-
-    monkeypatch.setattr(hashing, "_hash", grow_and_hash)
+    file = write(tmp_path / "growing.log", b"growing")
+    reads = write_while_hashing(monkeypatch, file, 1000)
     with pytest.raises(SnapshotChangedError, match=r"growing\.log"):
         fresh(tmp_path)
     assert len(reads) == 2
+
+
+def test_a_file_written_in_place_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    file = write(tmp_path / "growing.log", b"growing")
+    real = hashlib.sha256
+    left = [b"grown!!"]
+
+    def sha256(data: bytes = b""):
+        if data == b"growing" and left:
+            let_the_clock_pass(tmp_path.parent)
+            file.write_bytes(left.pop())
+        return real(data)
+
+    monkeypatch.setattr(hashlib, "sha256", sha256)
+    entry = fresh(tmp_path).entries[0]
+    assert entry.content.decode() == real(b"grown!!").hexdigest()
 
 
 def test_a_file_that_moved_while_the_tree_was_read_is_found_at_its_new_place(tmp_path):

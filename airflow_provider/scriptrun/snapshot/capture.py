@@ -97,6 +97,7 @@ class _Capture:
                 ignore.NO_RULES.below(b"", content) if content is not None else None,
                 # A walk that was given up may have seen a changed ignore file, and not yet all that it speaks of.
                 walk > 0 or (memory.summary is not None and memory.summary.rules != rules_id),
+                self._limits.max_bytes > 0,
                 self._never,
             )
             try:

@@ -87,6 +87,7 @@ class Recollection:
         self._kinds = dict(zip(names, kinds, strict=False))
         packed = (stats[at : at + _PACKED_BYTES] for at in range(0, len(stats), _PACKED_BYTES))
         self._stats = dict(zip(compress(names, kinds.translate(_IS_WATCHED)), packed, strict=True))
+        self.is_empty = sight is None
         self._entries = {entry.path: entry for entry in manifest.decode(manifest.HEADER + b"".join(fragments))}
 
     def forget_verdicts(self) -> None:

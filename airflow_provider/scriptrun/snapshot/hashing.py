@@ -9,7 +9,7 @@ import stat as modes
 from typing import TYPE_CHECKING
 
 from ..errors import SnapshotChangedError
-from .folder import STAT, Stat
+from .folder import IMPOSSIBLE_STAT, STAT, Stat
 from .naming import shown
 from .survey import READ, TreeMovedError, unreadable
 
@@ -47,8 +47,8 @@ def _within(progress: Callable[[int, int], None] | None, done: int, finished: in
 
 def _hash_stable(root: int, path: str, before: Stat, progress: Callable[[int], None] | None) -> tuple[bytes, Stat]:
     for _ in range(_READS):
-        digest, length, after = _hash(root, path, before[2], progress)
-        if after == before and length == after[2]:
+        digest, changed, after = _hash(root, path, before, progress)
+        if not changed:
             return digest, after
         before = after
     raise SnapshotChangedError(
@@ -57,8 +57,8 @@ def _hash_stable(root: int, path: str, before: Stat, progress: Callable[[int], N
     )
 
 
-def _hash(root: int, path: str, size: int, progress: Callable[[int], None] | None) -> tuple[bytes, int, Stat]:
-    """Return the sha256 of a file, how many bytes it was made of, and the file's stat after they were read."""
+def _hash(root: int, path: str, before: Stat, progress: Callable[[int], None] | None) -> tuple[bytes, bool, Stat]:
+    """Return the sha256 of a file, whether it is another than ``before`` by now, and its stat after it was read."""
     try:
         descriptor = os.open(path, READ, dir_fd=root)
     except OSError as error:
@@ -66,11 +66,14 @@ def _hash(root: int, path: str, size: int, progress: Callable[[int], None] | Non
             raise TreeMovedError(path) from error
         raise unreadable(path, error) from error
     try:
+        if before is IMPOSSIBLE_STAT:  # not looked at yet
+            before = STAT(os.fstat(descriptor))
+        size = before[2]
         piece = os.read(descriptor, min(size + 1, _PIECE_BYTES))
         digest = hashlib.sha256(piece)
         length = len(piece)
-        stat: Stat = STAT(os.fstat(descriptor))
-        if not modes.S_ISREG(stat[0]):
+        after: Stat = STAT(os.fstat(descriptor))
+        if not modes.S_ISREG(after[0]):
             raise TreeMovedError(path)
         if length != size:
             # One byte more than it should have is enough to know that it grew.
@@ -80,11 +83,11 @@ def _hash(root: int, path: str, size: int, progress: Callable[[int], None] | Non
                 length += len(piece)
                 if progress is not None:
                     progress(length)
-            stat = STAT(os.fstat(descriptor))
+            after = STAT(os.fstat(descriptor))
     except OSError as error:
         if not modes.S_ISREG(os.fstat(descriptor).st_mode):
             raise TreeMovedError(path) from error
         raise unreadable(path, error) from error
     finally:
         os.close(descriptor)
-    return digest.hexdigest().encode("ascii"), length, stat
+    return digest.hexdigest().encode("ascii"), after != before or length != size, after

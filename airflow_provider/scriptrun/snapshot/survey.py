@@ -13,6 +13,7 @@ from . import ignore
 from .folder import (
     FILE,
     FOLDER,
+    IMPOSSIBLE_STAT,
     LEFT_OUT,
     LEFT_OUT_FOLDER,
     LEFT_OUT_RULES,
@@ -46,7 +47,7 @@ class Seen:
     path: str
     raw: bytes  #: the path as the system has it
     kind: int
-    stat: Stat
+    stat: Stat  #: ``IMPOSSIBLE_STAT``: not looked at yet
     content: bytes | None  #: sha256 in hexadecimal, or a link's target; ``None``: to be hashed
     before: Entry | None = None  #: what the last manifest had at this path
 
@@ -72,6 +73,7 @@ class Survey:
     memory: Memory  #: of the last walk
     rules: ignore.IgnoreRules | None  #: what replaces every ``.gitignore``, if anything does
     rules_changed: bool  #: whether the last walk went by other rules
+    sizes: bool  #: whether the size of every file must be known before one of them is read
     never: bytes | None  #: a path that never travels: the cache, where it lies in the source directory
     same: list[str] = field(default_factory=list)
     studies: list[Study] = field(default_factory=list)
@@ -142,7 +144,11 @@ class Survey:
                 study.kinds.append(FOLDER)
                 study.folders.append(prefix + name)
             else:
-                seen = _look(entry, prefix + name, raw_prefix + raw, folder, past)
+                if past.is_empty and not self.sizes and entry.is_file(follow_symlinks=False):
+                    # Whoever reads it will look at it then, by its descriptor, which costs less.
+                    seen = Seen(prefix + name, raw_prefix + raw, FILE, IMPOSSIBLE_STAT, None)
+                else:
+                    seen = _look(entry, prefix + name, raw_prefix + raw, folder, past)
                 study.kinds.append(seen.kind)
                 study.seen.append(seen)
         return study, rules_changed
