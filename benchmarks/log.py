@@ -17,13 +17,11 @@ ALLOWED_MS = GIGABYTE / 50e6 * 1000
 ALLOWED_GROWTH_MB = 64.0
 SCRIPT = """
 import hashlib, sys
-digest, line, left = hashlib.sha256(), 0, 10**9
-while left:
-    block = b"".join(b"%015d " % (line + i) + b"log line " * 9 + b"\\n" for i in range(10000))[:left]
-    line += 10000
-    left -= len(block)
-    digest.update(block)
-    sys.stdout.buffer.write(block)
+digest, block = hashlib.sha256(), b"".join(b"%015d " % line + b"log line " * 9 + b"\\n" for line in range(10_000))
+for number in range(10**9 // len(block) + 1):
+    piece = block[: 10**9 - number * len(block)]
+    digest.update(piece)
+    sys.stdout.buffer.write(piece)
 open("outputs/sha256", "w").write(digest.hexdigest())
 """
 

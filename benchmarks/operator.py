@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import statistics
 import sys
 import tempfile
 from pathlib import Path
 
 from benchmarks.report import Row, row
 
-ROUNDS = 7
+ROUNDS = 5
 LINES = 100_000
 #: 100 bytes with the newline
 LINE = "x" * 99
@@ -56,8 +55,9 @@ def rows() -> list[Row]:
 
         ours, bash = measure("ours_hello", ROUNDS), measure("bash_hello", ROUNDS)
         our_lines, bash_lines = measure("ours_lines", 3), measure("bash_lines", 3)
-        hello = statistics.median(ours), statistics.median(bash)
-        lines = statistics.median(our_lines) - hello[0], statistics.median(bash_lines) - hello[1]
+        # the least of each: Airflow's own supervisor now and then looks for the end only after five seconds
+        hello = min(ours), min(bash)
+        lines = min(our_lines) - hello[0], min(bash_lines) - hello[1]
         return [
             row("a task whose script says hello", hello[0], "BashOperator", hello[1]),
             row("100,000 lines of 100 bytes into the task log", lines[0], "BashOperator", lines[1], 1 / 0.8),

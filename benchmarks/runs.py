@@ -14,7 +14,7 @@ from benchmarks import trees
 from benchmarks.place import Place, kept, place
 from benchmarks.report import Row, row
 
-ROUNDS = 15
+ROUNDS = 9
 #: Beyond the interpreter's own start (and 1.5 times `cp -a` of the tree), as promised.
 SUBMIT_MS = 150.0
 END_MS = 100.0

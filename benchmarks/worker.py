@@ -24,12 +24,13 @@ def run_task(dags_folder: Path, dag_file: str, task_id: str, log: Path) -> TaskR
     Raises ``RuntimeError`` with the log's end when the task does not succeed.
     """
     from airflow.sdk.api.client import Client
-    from airflow.sdk.api.datamodels._generated import TaskInstance
-    from airflow.sdk.execution_time.supervisor import BundleInfo, supervise_task
+    from airflow.sdk.api.datamodels._generated import BundleInfo, TaskInstance
+    from airflow.sdk.execution_time.supervisor import supervise_task
 
     from tests.airflow.harness import RUN_ID, FakeAirflow
 
     server = FakeAirflow()
+    server._try = server.stored.try_number  # as its own run() does
     instance = TaskInstance(
         id=uuid.uuid4(), task_id=task_id, dag_id="bench", run_id=RUN_ID, try_number=1, map_index=-1,
         dag_version_id=uuid.uuid4(),
@@ -45,6 +46,7 @@ def run_task(dags_folder: Path, dag_file: str, task_id: str, log: Path) -> TaskR
     )
     seconds = time.perf_counter() - begun
     events = [str(json.loads(line)["event"]) for line in log.read_text().splitlines()]
-    if code:
-        raise RuntimeError(f"{task_id} of {dags_folder} failed:\n" + "\n".join(events[-20:]))
+    failures = [line for line in log.read_text().splitlines() if '"level":"error"' in line]
+    if code or failures:
+        raise RuntimeError(f"{task_id} of {dags_folder} failed:\n" + "\n".join(failures))
     return TaskRun(seconds, events)
