@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.snapshot import Limits, Snapshot, take
-from airflow_provider.scriptrun.supervisor.checkout import checkout
 from airflow_provider.scriptrun.supervisor.layout import Layout
 from airflow_provider.scriptrun.supervisor.protocol import frames
+from airflow_provider.scriptrun.supervisor.store.checkout import checkout
 from airflow_provider.scriptrun.targets.archive import supervisor_archive
 from airflow_provider.scriptrun.targets.host import batches
 from airflow_provider.scriptrun.targets.local import LocalTarget

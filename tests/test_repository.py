@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from scripts import settings_table
 
 CHECKOUT = Path(__file__).resolve().parent.parent

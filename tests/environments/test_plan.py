@@ -13,8 +13,8 @@ from airflow_provider.scriptrun.config.environment import Environment
 from airflow_provider.scriptrun.environments.plan import plan
 from airflow_provider.scriptrun.environments.settings import EnvironmentSettings
 from airflow_provider.scriptrun.errors import ConfigurationError, NotSupportedError
-from airflow_provider.scriptrun.supervisor.environment_key import recipe_key
-from airflow_provider.scriptrun.supervisor.environment_python import own_base
+from airflow_provider.scriptrun.supervisor.environment.key import recipe_key
+from airflow_provider.scriptrun.supervisor.environment.python import own_base
 
 
 def planned(environment, folder=Path("/nowhere"), variables=None, **settings):

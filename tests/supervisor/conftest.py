@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider.scriptrun.supervisor import removal
+from airflow_provider.scriptrun.supervisor.housekeeping import removal
 from tests.supervisor.session import Session, Target, install, opened
 
 if TYPE_CHECKING:

@@ -49,9 +49,7 @@ class Part(NamedTuple):
 class Session:
     """One ``serve`` process and the frames to and from it."""
 
-    def __init__(
-        self, target: Target, environment: dict[str, str] | None = None, user: int | None = None
-    ) -> None:
+    def __init__(self, target: Target, environment: dict[str, str] | None = None, user: int | None = None) -> None:
         self.process = subprocess.Popen(
             [target.python, "-I", "-S", "-E", str(target.home), "serve", "--root", str(target.root)],
             stdin=subprocess.PIPE,

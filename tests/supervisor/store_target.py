@@ -12,17 +12,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider.scriptrun.supervisor import receive, store
+from airflow_provider.scriptrun.supervisor import store
 from airflow_provider.scriptrun.supervisor.protocol import frames
 from airflow_provider.scriptrun.supervisor.protocol.manifest import Entry, encode, snapshot_id
 from airflow_provider.scriptrun.supervisor.serve import Channel
+from airflow_provider.scriptrun.supervisor.store import receive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from airflow_provider.scriptrun.supervisor.layout import Layout
 
-SUPERVISOR = Path(receive.__file__).parent
+SUPERVISOR = Path(receive.__file__).parent.parent
 
 
 class Parcel(NamedTuple):

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider.scriptrun.snapshot import Limits, take
-from airflow_provider.scriptrun.supervisor import checkout as checkouts
 from airflow_provider.scriptrun.supervisor import store
-from airflow_provider.scriptrun.supervisor.checkout import CheckoutError, checkout
 from airflow_provider.scriptrun.supervisor.layout import Layout
 from airflow_provider.scriptrun.supervisor.protocol.manifest import Entry, encode, snapshot_id
+from airflow_provider.scriptrun.supervisor.store import checkout as checkouts
+from airflow_provider.scriptrun.supervisor.store.checkout import CheckoutError, checkout
 from tests.supervisor.store_target import Parcel, Session, entries_on_disk, parcel, sha256
 
 FILES = {"train.py": b"print()\n", "lib/a.py": b"a" * 100_000, "lib/deep/b.py": b"b", "lib.py": b"c", "empty": b""}
@@ -212,10 +212,10 @@ def test_it_works_on_the_oldest_python(session: Session, tmp_path: Path, oldest_
     links = [Entry(b"link", "l", 0, b"lib"), Entry(b"od\xffd\n", "f", 1, sha256(b"b").encode())]
     thing = parcel(FILES, executable=["train.py"], extra=links)
     session.put(thing)
-    (tmp_path / "s").symlink_to(Path(checkouts.__file__).parent)
+    (tmp_path / "s").symlink_to(Path(checkouts.__file__).parent.parent)
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
-        "from s.checkout import checkout; from s.layout import Layout;"
+        "from s.store.checkout import checkout; from s.layout import Layout;"
         "checkout(Layout(sys.argv[2]), sys.argv[3], sys.argv[4])"
     )
     arguments = [str(tmp_path), session.layout.root, thing.id, str(tmp_path / "code")]

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider.scriptrun.supervisor import clean as cleaning
-from airflow_provider.scriptrun.supervisor import clean_runs, clean_store, flock, journal, leftovers, store
-from airflow_provider.scriptrun.supervisor.checkout import CheckoutError, checkout
+from airflow_provider.scriptrun.supervisor import flock, journal, store
+from airflow_provider.scriptrun.supervisor.housekeeping import clean as cleaning
+from airflow_provider.scriptrun.supervisor.housekeeping import ended as clean_runs
+from airflow_provider.scriptrun.supervisor.housekeeping import leftovers
+from airflow_provider.scriptrun.supervisor.housekeeping import stored as clean_store
 from airflow_provider.scriptrun.supervisor.layout import Layout, RunLayout, make_folder
 from airflow_provider.scriptrun.supervisor.protocol.manifest import encode
 from airflow_provider.scriptrun.supervisor.refusal import Refusal
+from airflow_provider.scriptrun.supervisor.store.checkout import CheckoutError, checkout
 from tests.supervisor.store_target import Parcel, Serve, Session, entries_on_disk, offer_frames, parcel, sha256
 
 if TYPE_CHECKING:
@@ -486,7 +489,7 @@ def test_a_manifest_that_is_renamed_while_the_cleaner_looks_keeps_its_blobs(
 CLOSED = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from s.removal import clear, remove
+from s.housekeeping.removal import clear, remove
 if os.geteuid() == 0:  # to root nothing is closed
     os.setgid(65534)
     os.setuid(65534)
@@ -508,7 +511,7 @@ os.chmod(root + "/cleared/keep", 0o700)
 
 
 def test_folders_that_a_script_closed_go_all_the_same(tmp_path: Path) -> None:
-    (tmp_path / "s").symlink_to(Path(cleaning.__file__).parent)
+    (tmp_path / "s").symlink_to(Path(cleaning.__file__).parent.parent)
     with tempfile.TemporaryDirectory() as folder:  # where every user can go, unlike tmp_path
         os.chmod(folder, 0o777)
         done = subprocess.run(

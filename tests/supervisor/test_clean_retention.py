@@ -3,7 +3,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider.scriptrun.supervisor.retention import Limits, Plan, RunFacts, SnapshotFacts, Step, choose
+from airflow_provider.scriptrun.supervisor.housekeeping.retention import (
+    Limits,
+    Plan,
+    RunFacts,
+    SnapshotFacts,
+    Step,
+    choose,
+)
 
 HOUR, DAY = 3600.0, 86400.0
 NOW = 100 * DAY

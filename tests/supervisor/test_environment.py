@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider.scriptrun.supervisor import environment, environment_kept_lock, environment_python
+from airflow_provider.scriptrun.supervisor import environment
 from airflow_provider.scriptrun.supervisor.environment import EnvironmentFailed
-from airflow_provider.scriptrun.supervisor.environment_key import recipe_key
+from airflow_provider.scriptrun.supervisor.environment import kept_lock as environment_kept_lock
+from airflow_provider.scriptrun.supervisor.environment import python as environment_python
+from airflow_provider.scriptrun.supervisor.environment.key import recipe_key
 from airflow_provider.scriptrun.supervisor.layout import Layout
 from tests.supervisor.environment_target import UNREACHABLE, UV, make_wheel, plan_of, prepared_of, start_builder
 
@@ -228,7 +230,7 @@ def test_a_killed_builder_takes_its_tool_with_it(layout, wheels, tmp_path):
     fake.write_text(f"#!/bin/sh\necho $$ > {pid_file}\nexec sleep 1000\n")
     fake.chmod(0o755)
     code = (
-        "import sys; from airflow_provider.scriptrun.supervisor.builders_tool import run;"
+        "import sys; from airflow_provider.scriptrun.supervisor.environment.builders.tool import run;"
         "run([sys.argv[1]], environ={'PATH': '/usr/bin:/bin'}, secrets=[])"
     )
     builder = subprocess.Popen([sys.executable, "-c", code, str(fake)])
@@ -291,7 +293,7 @@ def test_an_environment_without_requirements_is_an_empty_one(layout):
 
 
 def test_a_full_disk_is_one_clear_error(layout, wheels, monkeypatch):
-    from airflow_provider.scriptrun.supervisor import environment_making
+    from airflow_provider.scriptrun.supervisor.environment import making as environment_making
 
     def full(*arguments):
         raise OSError(28, "No space left on device", "packages.txt")

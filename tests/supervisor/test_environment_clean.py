@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider.scriptrun.supervisor.environment import clean
-from airflow_provider.scriptrun.supervisor.environment_clean import JUST_USED_S, Shelved, to_remove
-from airflow_provider.scriptrun.supervisor.environment_shelf import Complete, adopt, write_complete
+from airflow_provider.scriptrun.supervisor.environment.budget import JUST_USED_S, Shelved, to_remove
+from airflow_provider.scriptrun.supervisor.environment.shelf import Complete, adopt, write_complete
 from airflow_provider.scriptrun.supervisor.layout import Layout, make_folder
 
 DAY_S = 86_400.0

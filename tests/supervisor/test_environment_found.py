@@ -15,13 +15,11 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from airflow_provider.scriptrun.supervisor import (
-    environment,
-    environment_packages,
-    environment_python,
-    environment_version,
-)
+from airflow_provider.scriptrun.supervisor import environment
 from airflow_provider.scriptrun.supervisor.environment import EnvironmentFailed
+from airflow_provider.scriptrun.supervisor.environment import packages as environment_packages
+from airflow_provider.scriptrun.supervisor.environment import python as environment_python
+from airflow_provider.scriptrun.supervisor.environment import version as environment_version
 from airflow_provider.scriptrun.supervisor.layout import Layout
 from tests.supervisor.environment_target import UV, make_wheel, plan_of
 
@@ -144,7 +142,7 @@ def test_a_python_that_the_target_does_not_have_is_refused_with_those_it_has(lay
 
 
 def test_environments_do_not_depend_on_the_virtual_environment_that_the_supervisor_runs_in(layout, venv):
-    code = "from airflow_provider.scriptrun.supervisor.environment_python import own_base; print(own_base().executable)"
+    code = "from airflow_provider.scriptrun.supervisor.environment.python import own_base; print(own_base().executable)"
     repository = Path(__file__).resolve().parents[2]
     found = subprocess.run(
         [venv / "bin" / "python", "-S", "-c", code], cwd=repository, capture_output=True, text=True, check=True

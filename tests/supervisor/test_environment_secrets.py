@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider.scriptrun.supervisor import builders_index, environment, environment_python
-from airflow_provider.scriptrun.supervisor.builders_tool import needles_of, run, scrub
+from airflow_provider.scriptrun.supervisor import environment
 from airflow_provider.scriptrun.supervisor.environment import EnvironmentFailed
-from airflow_provider.scriptrun.supervisor.environment_key import environment_key, recipe_key
+from airflow_provider.scriptrun.supervisor.environment import python as environment_python
+from airflow_provider.scriptrun.supervisor.environment.builders import index as builders_index
+from airflow_provider.scriptrun.supervisor.environment.builders.tool import needles_of, run, scrub
+from airflow_provider.scriptrun.supervisor.environment.key import environment_key, recipe_key
 from airflow_provider.scriptrun.supervisor.layout import Layout
 from tests.supervisor.environment_target import UV, make_wheel, plan_of, prepared_of, start_builder
 
@@ -195,7 +197,7 @@ def test_a_line_is_passed_on_as_soon_as_it_is_there(tmp_path):
     hold = tmp_path / "hold"
     os.mkfifo(hold)
     code = (
-        "from airflow_provider.scriptrun.supervisor.builders_tool import run;"
+        "from airflow_provider.scriptrun.supervisor.environment.builders.tool import run;"
         f"run(['/bin/sh', '-c', 'echo first; cat {hold}; echo second'], environ={{'PATH': '/bin'}}, secrets=[])"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)

@@ -490,5 +490,3 @@ def test_the_folder_for_checkpoints_stays_the_same_for_a_lineage(session):
 
     assert b"No such file" in first["log"]
     assert second["log"] == b"1\n"
-
-

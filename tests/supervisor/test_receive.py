@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider.scriptrun.supervisor import receive, store
+from airflow_provider.scriptrun.supervisor import store
 from airflow_provider.scriptrun.supervisor.layout import Layout
 from airflow_provider.scriptrun.supervisor.protocol import frames
 from airflow_provider.scriptrun.supervisor.protocol.manifest import Entry, encode, snapshot_id
 from airflow_provider.scriptrun.supervisor.refusal import Refusal
+from airflow_provider.scriptrun.supervisor.store import receive
 from tests.supervisor.store_target import (
     Parcel,
     Serve,
@@ -355,7 +356,7 @@ def test_a_write_that_fails_is_answered_and_ends_the_session_cleanly(tmp_path: P
     )
     folder = tmp_path / "started"
     folder.mkdir()
-    (folder / "scriptrun_supervisor").symlink_to(Path(receive.__file__).parent)
+    (folder / "scriptrun_supervisor").symlink_to(Path(receive.__file__).parent.parent)
     request = io.BytesIO()
     writer = frames.FrameWriter(request)
     writer.json({"op": "offer", "snapshot": thing.id})

@@ -81,9 +81,7 @@ class StartRequest:
         }
 
 
-def _field(
-    document: Dict[str, Any], where: str, name: str, kind: Union[Type[Any], Tuple[Type[Any], ...]]
-) -> Any:
+def _field(document: Dict[str, Any], where: str, name: str, kind: Union[Type[Any], Tuple[Type[Any], ...]]) -> Any:
     value = document.get(name)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise Refusal(refusal.BAD_REQUEST, "start: %s%s is %.100r" % (where, name, value))

@@ -10,24 +10,37 @@ import os
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Callable, Optional
 
 
 def take(path: str) -> Optional[int]:
     """Lock ``path`` (made when it is missing) and return its descriptor; ``None`` when somebody else holds it."""
-    return _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return _lock(path, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def wait(path: str) -> int:
-    """Lock ``path`` (made when it is missing), waiting for whoever holds it, and return its descriptor."""
-    while True:
-        descriptor = _lock(path, fcntl.LOCK_EX)
-        if descriptor is not None:
-            return descriptor
+def take_existing(path: str, shared: bool = False) -> Optional[int]:
+    """Lock ``path``, alone or ``shared``, and return its descriptor; ``None`` when somebody holds it, or it is gone."""
+    try:
+        return _lock(path, os.O_RDONLY, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError:
+        return None
 
 
-def _lock(path: str, how: int) -> Optional[int]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def wait(path: str, busy: Optional[Callable[[], None]] = None) -> int:
+    """Lock ``path`` (made when it is missing), waiting for whoever holds it, and return its descriptor.
+
+    ``busy`` is called once before there is something to wait for.
+    """
+    descriptor = take(path)
+    if descriptor is None and busy is not None:
+        busy()
+    while descriptor is None:
+        descriptor = _lock(path, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
+    return descriptor
+
+
+def _lock(path: str, flags: int, how: int) -> Optional[int]:
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, how)
         if _is_at(descriptor, path):

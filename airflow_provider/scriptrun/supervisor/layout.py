@@ -206,7 +206,7 @@ def _hashed(name: object) -> str:
 
 
 def _digest(data: bytes) -> str:
-    from .protocol.canonical import digest  # loads OpenSSL, which a session that only polls need not wait for
+    from .protocol.canonical import digest
 
     return digest(data)
 

@@ -42,8 +42,8 @@ def prepare(layout: Layout, run: RunLayout, ask: StartRequest) -> None:
 
 
 def _prepare(layout: Layout, run: RunLayout, ask: StartRequest) -> Dict[str, Any]:
-    from .checkout import CheckoutError
     from .environment import EnvironmentFailed
+    from .store.checkout import CheckoutError
 
     begin = time.monotonic()
     try:
@@ -67,7 +67,7 @@ def _checkout(layout: Layout, run: RunLayout, ask: StartRequest) -> Dict[str, in
     if ask.snapshot is None:
         os.mkdir(run.code, _WRITABLE)
     else:
-        from .checkout import checkout
+        from .store.checkout import checkout
 
         facts = checkout(layout, ask.snapshot, run.code)
         code = {"files": facts.files, "bytes": facts.bytes}

@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 from .layout import Layout, RunLayout
 from .protocol.frames import CHUNK_BYTES
 from .refusal import NO_SUCH_RUN, Refusal
-from .tree import open_folder, walk
+from .store.tree import open_folder, walk
 
 #: The folders of the working copy whose files come back, and the files beside it that do.
 FOLDERS = (b"outputs", b"logs")

@@ -32,14 +32,14 @@ OUTPUT_BUFFER_BYTES = 2 * frames.CHUNK_BYTES
 OPERATIONS = {
     "hello": ("hello", "hello"),
     "start": ("start", "start"),
-    "offer": ("receive", "offer"),
-    "send": ("receive", "send"),
+    "offer": ("store.receive", "offer"),
+    "send": ("store.receive", "send"),
     "poll": ("poll", "poll"),
     "cancel": ("cancel", "cancel"),
     "status": ("state", "status"),
     "list": ("fetch", "list_files"),
     "fetch": ("fetch", "fetch"),
-    "clean": ("clean", "clean"),
+    "clean": ("housekeeping.clean", "clean"),
 }
 #: Their input goes on after the request itself, so an error leaves the stream in the middle: it ends the session.
 WITH_DATA = frozenset(("offer", "send"))

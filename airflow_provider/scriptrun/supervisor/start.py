@@ -160,5 +160,3 @@ def _previous(layout: Layout, name: str, run_id: str) -> List[str]:
         if document and journal.is_over(document) and document["status"] != Status.COMPLETED.value:
             found.append(entry["id"])
     return found[:MAX_PREVIOUS]
-
-

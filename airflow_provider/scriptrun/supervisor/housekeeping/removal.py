@@ -10,8 +10,8 @@ import os
 import stat
 from typing import Collection, List
 
-from .layout import make_folder
-from .tree import open_folder
+from ..layout import make_folder
+from ..store.tree import open_folder
 
 
 def remove(path: str, trash: str) -> List[OSError]:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import hashlib
 
-from . import blobs, store
-from .layout import check_sha256
-from .protocol import frames
-from .protocol import manifest as manifests
-from .refusal import BAD_REQUEST, DAMAGED, Refusal
+from .. import store
+from ..layout import check_sha256
+from ..protocol import frames
+from ..protocol import manifest as manifests
+from ..refusal import BAD_REQUEST, DAMAGED, Refusal
+from . import blobs
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Set, Tuple
 
-    from .serve import Channel
+    from ..serve import Channel
 
 #: So many damaged blobs are named in the answer; more than one already means that the line or the sender is broken.
 NAMED_DAMAGED = 20

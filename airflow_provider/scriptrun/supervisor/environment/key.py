@@ -2,8 +2,8 @@
 
 from typing import Any, Dict
 
-from .environment_python import Interpreter
-from .protocol.canonical import canonical_json, digest
+from ..protocol.canonical import canonical_json, digest
+from .python import Interpreter
 
 #: Raised by one when what is built from the same lock changes, so that nothing built before is taken for it.
 SCHEMA = 1

@@ -18,14 +18,14 @@ import contextlib
 import fcntl
 import os
 
-from .layout import make_folder
-from .protocol.atomic import write_atomic
+from ..layout import make_folder
+from ..protocol.atomic import write_atomic
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
     from typing import Iterator, Optional
 
-    from .layout import Layout
+    from ..layout import Layout
 
 #: What was used or uploaded less than this long ago is never removed: its start or its next try may be on the way.
 KEEP_S = 3600.0

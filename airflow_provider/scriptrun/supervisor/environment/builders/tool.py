@@ -9,7 +9,7 @@ import sys
 from typing import Deque, Dict, Iterable, List, NamedTuple, Optional
 from urllib.parse import unquote
 
-from .prctl import die_with
+from ...prctl import die_with
 
 #: A run's failure message shows this many last lines of the tool.
 TAIL_LINES = 20

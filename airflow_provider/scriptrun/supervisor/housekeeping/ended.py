@@ -12,17 +12,19 @@ import os
 import sys
 import traceback
 
-from . import flock, journal, removal, state, tree
-from .protocol.atomic import write_atomic
-from .protocol.status import Status
-from .refusal import Refusal
+from .. import flock, journal, state
+from ..protocol.atomic import write_atomic
+from ..protocol.status import Status
+from ..refusal import Refusal
+from ..store import tree
+from . import removal
 from .retention import RunFacts, Step
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
     from typing import Any, Collection, Dict, Iterator, List, Optional, Set
 
-    from .layout import Layout, RunLayout
+    from ..layout import Layout, RunLayout
 
 #: What comes back from a run stays when its working copy goes.
 RESULTS = (b"outputs", b"logs")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 
-from . import diagnosis
+from .. import diagnosis
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
     from typing import Optional
 
-    from .layout import Layout
+    from ..layout import Layout
 
 #: Looking through a root of many runs takes seconds, so it is not done after each of them.
 PAUSE_S = 3600.0

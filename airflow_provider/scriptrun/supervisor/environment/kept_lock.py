@@ -4,9 +4,9 @@ import json
 import time
 from typing import Any, Dict, NamedTuple, Optional
 
-from .layout import Layout, make_folder
-from .protocol.atomic import write_atomic
-from .protocol.canonical import canonical_json
+from ..layout import Layout, make_folder
+from ..protocol.atomic import write_atomic
+from ..protocol.canonical import canonical_json
 
 
 class KeptLock(NamedTuple):

@@ -4,11 +4,11 @@ import errno
 import os
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from .builders_index import with_placeholders
-from .builders_tool import Ended
-from .environment_errors import EnvironmentFailed
-from .environment_python import Interpreter
-from .protocol.atomic import write_atomic
+from ...protocol.atomic import write_atomic
+from ..errors import EnvironmentFailed
+from ..python import Interpreter
+from .index import with_placeholders
+from .tool import Ended
 
 #: Words of uv, pip and conda when an index could not be reached, as against one that answered.
 _UNREACHABLE = (

@@ -5,9 +5,9 @@ A plan is the JSON document that ``scriptrun/environments/plan.py`` makes on the
 
 from typing import Any, Dict, Optional
 
-from .environment_errors import EnvironmentFailed
-from .environment_prepared import Prepared
-from .layout import Layout
+from ..layout import Layout
+from .errors import EnvironmentFailed
+from .prepared import Prepared
 
 _FOUND = ("default", "user_managed", "existing_conda")
 _MADE = ("pip", "conda")
@@ -33,10 +33,10 @@ def prepare(layout: Layout, plan: Dict[str, Any], *, secrets: Dict[str, str], to
     # A reuse takes about a millisecond, so what only another kind or a build needs is imported there.
     try:
         if kind in _MADE:
-            from .environment_made import prepare_made
+            from .made import prepare_made
 
             return prepare_made(layout, plan, secrets, named)
-        from .environment_found import prepare_found
+        from .found import prepare_found
 
         return prepare_found(layout, plan, named)
     except OSError as error:
@@ -46,7 +46,7 @@ def prepare(layout: Layout, plan: Dict[str, Any], *, secrets: Dict[str, str], to
 
 
 def clean(layout: Layout, *, budget_bytes: Optional[int], max_age_s: Optional[float]) -> Dict[str, int]:
-    """Remove environments, see :func:`environment_clean.clean`."""
-    from .environment_clean import clean as clean_environments
+    """Remove environments, see :func:`.budget.clean`."""
+    from .budget import clean as clean_environments
 
     return clean_environments(layout, budget_bytes=budget_bytes, max_age_s=max_age_s)

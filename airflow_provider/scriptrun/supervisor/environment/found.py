@@ -4,14 +4,14 @@ import os
 import sys
 from typing import Any, Dict
 
-from .environment_errors import EnvironmentFailed
-from .environment_key import found_key
-from .environment_packages import package_list
-from .environment_prepared import Prepared
-from .environment_python import Interpreter, check_version, locate, probe
-from .layout import Layout, make_folder
-from .protocol.atomic import write_atomic
-from .protocol.canonical import digest
+from ..layout import Layout, make_folder
+from ..protocol.atomic import write_atomic
+from ..protocol.canonical import digest
+from .errors import EnvironmentFailed
+from .key import found_key
+from .packages import package_list
+from .prepared import Prepared
+from .python import Interpreter, check_version, locate, probe
 
 
 def prepare_found(layout: Layout, plan: Dict[str, Any], tools: Dict[str, str]) -> Prepared:
@@ -25,7 +25,7 @@ def prepare_found(layout: Layout, plan: Dict[str, Any], tools: Dict[str, str]) -
 
 
 def _existing_conda(layout: Layout, plan: Dict[str, Any], tools: Dict[str, str]) -> Prepared:
-    from .builders_conda import activation, find_environment  # only conda needs it
+    from .builders.conda import activation, find_environment
 
     prefix = find_environment(plan["conda"]["environment"], tools)
     python = os.path.join(prefix, "bin", "python")

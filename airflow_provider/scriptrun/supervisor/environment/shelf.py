@@ -4,10 +4,10 @@ import json
 import os
 from typing import Dict, List, NamedTuple, Optional
 
-from .environment_flock import try_exclusive, try_shared
-from .layout import EnvironmentLayout, Layout
-from .protocol.atomic import write_atomic
-from .protocol.canonical import canonical_json
+from .. import flock
+from ..layout import EnvironmentLayout, Layout
+from ..protocol.atomic import write_atomic
+from ..protocol.canonical import canonical_json
 
 _DRAFT = ".tmp."
 
@@ -31,7 +31,7 @@ def adopt(layout: Layout, key: str) -> Optional[Complete]:
     complete = read_complete(parts)
     if complete is None or not os.path.exists(parts.python):  # its base interpreter may have been uninstalled
         return None
-    descriptor = try_shared(parts.in_use)
+    descriptor = flock.take_existing(parts.in_use, shared=True)
     if descriptor is None:
         return None
     try:
@@ -100,7 +100,7 @@ def sweep_all(layout: Layout) -> None:
     for draft in drafts(layout):
         key = os.path.basename(draft)[len(_DRAFT) :].partition(".")[0]
         lock = layout.environment_flock(key)
-        descriptor = try_exclusive(lock)
+        descriptor = flock.take_existing(lock)
         if descriptor is None and os.path.exists(lock):
             continue
         try:

@@ -7,11 +7,11 @@ import time
 from contextlib import suppress
 from typing import Dict, List, NamedTuple, Optional
 
-from .environment_flock import try_exclusive
-from .environment_shelf import keys, read_complete, remove, sweep_all
-from .layout import EnvironmentLayout, Layout
-from .protocol.atomic import write_atomic
-from .protocol.canonical import canonical_json
+from .. import flock
+from ..layout import EnvironmentLayout, Layout
+from ..protocol.atomic import write_atomic
+from ..protocol.canonical import canonical_json
+from .shelf import keys, read_complete, remove, sweep_all
 
 #: Between preparing an environment and the run's lock on it there is a moment; nothing used so lately is removed.
 JUST_USED_S = 600.0
@@ -92,7 +92,7 @@ def _size(parts: EnvironmentLayout) -> int:
 
 def _remove_unused(layout: Layout, one: Shelved) -> bool:
     parts = layout.environment_parts(one.key)
-    descriptor = try_exclusive(parts.in_use)
+    descriptor = flock.take_existing(parts.in_use)
     if descriptor is None:
         return False  # a run holds it
     try:
@@ -110,7 +110,7 @@ def _sweep_incomplete(layout: Layout) -> None:
         parts = layout.environment_parts(key)
         if read_complete(parts) is not None:
             continue
-        descriptor = try_exclusive(layout.environment_flock(key))
+        descriptor = flock.take_existing(layout.environment_flock(key))
         if descriptor is None:
             continue
         try:
@@ -133,7 +133,7 @@ def _remove_old_files(layout: Layout, before: float) -> None:
             if os.stat(path).st_mtime >= before:
                 continue
             if name.endswith(".flock"):
-                descriptor = try_exclusive(path)
+                descriptor = flock.take_existing(path)
                 if descriptor is None:
                     continue
             os.unlink(path)

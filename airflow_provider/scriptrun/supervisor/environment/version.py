@@ -3,7 +3,7 @@
 import re
 from typing import Tuple
 
-from .environment_errors import EnvironmentFailed
+from .errors import EnvironmentFailed
 
 
 def release(version: str) -> Tuple[int, ...]:

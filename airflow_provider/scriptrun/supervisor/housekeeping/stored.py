@@ -11,17 +11,17 @@ import fcntl
 import os
 import re
 
-from . import store
-from .layout import check_sha256
-from .refusal import Refusal
+from .. import store
+from ..layout import check_sha256
+from ..refusal import Refusal
+from ..store.tree import STAT_BLOCK_BYTES
 from .retention import SnapshotFacts
-from .tree import STAT_BLOCK_BYTES
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
     from typing import Collection, Dict, Iterator, List, Set, Tuple
 
-    from .layout import Layout
+    from ..layout import Layout
 
 #: A manifest whose blobs stopped coming is kept this long: its sender may come back for the rest.
 OFFER_KEEP_S = 24 * 3600.0

@@ -3,13 +3,13 @@
 import os
 from typing import Any, Dict
 
-from .environment_kept_lock import usable
-from .environment_key import recipe_key
-from .environment_prepared import Prepared
-from .environment_python import Interpreter, own_base
-from .environment_search import find
-from .environment_shelf import Complete, adopt
-from .layout import Layout
+from ..layout import Layout
+from .kept_lock import usable
+from .key import recipe_key
+from .prepared import Prepared
+from .python import Interpreter, own_base
+from .search import find
+from .shelf import Complete, adopt
 
 
 def prepare_made(layout: Layout, plan: Dict[str, Any], secrets: Dict[str, str], tools: Dict[str, str]) -> Prepared:
@@ -22,7 +22,7 @@ def prepare_made(layout: Layout, plan: Dict[str, Any], secrets: Dict[str, str], 
         complete = adopt(layout, kept.environment)
         if complete is not None:
             return _prepared(layout, plan, kept.environment, complete, reused=True, lock_reused=True)
-    from .environment_making import Workshop  # a reuse needs none of it
+    from .making import Workshop
 
     made = Workshop(layout, plan, interpreter, secrets, tools).make(recipe, kept)
     return _prepared(layout, plan, made.key, made.complete, reused=made.reused, lock_reused=made.lock_reused)

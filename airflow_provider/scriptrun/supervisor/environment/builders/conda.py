@@ -10,14 +10,14 @@ import os
 import subprocess
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from .builders import Order, failure
-from .builders_index import machine_environment
-from .builders_tool import run, say
-from .environment_errors import EnvironmentFailed
-from .environment_kept_lock import now
-from .hello import which
-from .protocol.atomic import write_atomic
-from .protocol.canonical import canonical_json
+from ...hello import which
+from ...protocol.atomic import write_atomic
+from ...protocol.canonical import canonical_json
+from ..errors import EnvironmentFailed
+from ..kept_lock import now
+from . import Order, failure
+from .index import machine_environment
+from .tool import run, say
 
 #: The fastest first.
 _PROGRAMS = ("micromamba", "mamba", "conda")

@@ -4,9 +4,9 @@ import errno
 import os
 from typing import List, NamedTuple, Optional, Set
 
-from . import store
-from .layout import Layout
-from .protocol import manifest as manifests
+from .. import store
+from ..layout import Layout
+from ..protocol import manifest as manifests
 from .tree import open_folder, open_own_folder, umask
 
 FILE_MODE, EXECUTABLE_MODE, FOLDER_MODE = 0o644, 0o755, 0o755

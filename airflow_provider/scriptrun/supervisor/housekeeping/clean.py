@@ -1,7 +1,7 @@
 """Keeping a target within its disk budget: after a run's end now and then, and on demand.
 
-What goes, and in which order, ``retention`` decides; ``clean_runs`` and ``clean_store`` look, and remove; environments
-have rules of their own (``environment_clean``). One process cleans at a time; nobody who starts, sends, polls or
+What goes, and in which order, ``retention`` decides; ``ended`` and ``stored`` look, and remove; environments
+have rules of their own (``environment/budget.py``). One process cleans at a time; nobody who starts, sends, polls or
 fetches ever waits for more than a small batch of it.
 """
 
@@ -10,17 +10,18 @@ from __future__ import annotations
 import os
 import time
 
-from . import clean_runs, clean_store, flock, leftovers, removal, retention, store
-from .hello import version
-from .layout import make_folder
-from .refusal import BAD_REQUEST, Refusal
+from .. import flock, store
+from ..hello import version
+from ..layout import make_folder
+from ..refusal import BAD_REQUEST, Refusal
+from . import ended, leftovers, removal, retention, stored
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
     from typing import Any, Dict, Optional
 
-    from .layout import Layout
-    from .serve import Channel
+    from ..layout import Layout
+    from ..serve import Channel
 
 
 def clean(request: Dict[str, Any], channel: Channel) -> None:
@@ -88,41 +89,39 @@ def _nothing() -> Dict[str, int]:
 
 def _clean(layout: Layout, limits: retention.Limits, now: float) -> Dict[str, int]:
     removed = _nothing()
-    runs = clean_runs.survey(layout, now, settle_s=limits.keep_s)
-    inventory = clean_store.Inventory(layout)
+    runs = ended.survey(layout, now, settle_s=limits.keep_s)
+    inventory = stored.Inventory(layout)
     inventory.take(runs.snapshots_in_use)
     plan = retention.choose(runs.over, inventory.snapshots, inventory.bytes, limits, now)
     for facts in runs.over:
         step = plan.runs.get(facts.run_id)
-        freed = clean_runs.take(layout, facts, step) if step is not None else None
+        freed = ended.take(layout, facts, step) if step is not None else None
         if freed is not None:
             removed["runs"] += 1
             removed["bytes"] += freed
     removed["snapshots"] = _drop_manifests(layout, inventory, plan, now)
     loose = inventory.loose(before=now - limits.keep_s)
-    removed["blobs"], freed_bytes = clean_store.remove_blobs(layout, inventory, loose)
+    removed["blobs"], freed_bytes = stored.remove_blobs(layout, inventory, loose)
     removed["bytes"] += freed_bytes
     leftovers.remove_supervisors(layout, now, {*runs.supervisors_in_use, version()})
     return removed
 
 
-def _drop_manifests(layout: Layout, inventory: clean_store.Inventory, plan: retention.Plan, now: float) -> int:
+def _drop_manifests(layout: Layout, inventory: stored.Inventory, plan: retention.Plan, now: float) -> int:
     """Remove the snapshots that the plan names, and offers whose sender has not come back; return how many went."""
     going = [
         (layout.snapshot(one.snapshot_id), one) for one in inventory.snapshots if one.snapshot_id in plan.snapshots
     ]
     going += [
-        (layout.offered(one.snapshot_id), one)
-        for one in inventory.offered
-        if now - one.last_used > clean_store.OFFER_KEEP_S
+        (layout.offered(one.snapshot_id), one) for one in inventory.offered if now - one.last_used > stored.OFFER_KEEP_S
     ]
-    gone = [one for path, one in going if clean_store.drop_manifest(layout, path, one.last_used)]
+    gone = [one for path, one in going if stored.drop_manifest(layout, path, one.last_used)]
     for one in gone:
         inventory.forget(one)
     return len(gone)
 
 
 def _clean_environments(layout: Layout, budget_bytes: Optional[float], age_s: Optional[float]) -> Dict[str, int]:
-    from . import environment
+    from .. import environment
 
     return environment.clean(layout, budget_bytes=None if budget_bytes is None else int(budget_bytes), max_age_s=age_s)

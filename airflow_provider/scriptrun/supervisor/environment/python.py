@@ -5,11 +5,11 @@ import os
 import sys
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from .environment_errors import EnvironmentFailed
-from .environment_version import satisfies
-from .layout import Layout, make_folder
-from .protocol.atomic import write_atomic
-from .protocol.canonical import canonical_json
+from ..layout import Layout, make_folder
+from ..protocol.atomic import write_atomic
+from ..protocol.canonical import canonical_json
+from .errors import EnvironmentFailed
+from .version import satisfies
 
 #: An interpreter that has not answered after this hangs: a shim on a dead network drive, for instance.
 PROBE_TIMEOUT_S = 60.0

@@ -1,7 +1,7 @@
 """Where packages come from, as the variables that uv and pip read: credentials travel in nothing else.
 
 A plan that names no index leaves the choice to the machine: uv's own configuration holds, and where uv has none,
-pip's (see ``builders_pip_configuration``). A plan that names one uses exactly that.
+pip's (see ``pip_configuration.py``). A plan that names one uses exactly that.
 """
 
 import base64
@@ -10,7 +10,7 @@ import re
 from typing import Any, Dict, List, Mapping, Optional
 from urllib.parse import unquote
 
-from .builders_pip_configuration import pip_configuration
+from .pip_configuration import pip_configuration
 
 #: What of a machine's uv variables a build keeps when the plan leaves the index open.
 _UV_INDEX = (

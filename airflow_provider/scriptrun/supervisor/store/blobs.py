@@ -11,16 +11,16 @@ import contextlib
 import hashlib
 import os
 
-from .layout import make_folder
-from .protocol.manifest import EXECUTABLE, FILE
+from ..layout import make_folder
+from ..protocol.manifest import EXECUTABLE, FILE
 from .tree import umask
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
     from typing import Dict, Iterable, List, Mapping, Set, Union
 
-    from .layout import Layout
-    from .protocol.manifest import Entry
+    from ..layout import Layout
+    from ..protocol.manifest import Entry
 
 #: Nobody writes to a blob: what runs is a copy of it.
 BLOB_MODE = 0o444

@@ -5,12 +5,12 @@ import os
 import re
 from typing import Any, Dict, List
 
-from .builders import Order, failure, format_options, requirement_files, requirement_text
-from .builders_index import with_placeholders, without_placeholders
-from .builders_tool import Ended, run, say
-from .environment_errors import EnvironmentFailed
-from .environment_version import release
-from .protocol.atomic import write_atomic
+from ...protocol.atomic import write_atomic
+from ..errors import EnvironmentFailed
+from ..version import release
+from . import Order, failure, format_options, requirement_files, requirement_text
+from .index import with_placeholders, without_placeholders
+from .tool import Ended, run, say
 
 #: ``--report`` came with pip 22.2, ``--python`` with 22.3.
 _OLDEST_PIP = (22, 3)

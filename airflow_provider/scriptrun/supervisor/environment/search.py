@@ -4,12 +4,12 @@ import os
 import re
 from typing import List, Optional
 
-from .environment_errors import EnvironmentFailed
-from .environment_python import Interpreter, base_executable, own_base, probe
-from .environment_version import satisfies
-from .hello import which
-from .layout import Layout, make_folder
-from .protocol.atomic import write_atomic
+from ..hello import which
+from ..layout import Layout, make_folder
+from ..protocol.atomic import write_atomic
+from .errors import EnvironmentFailed
+from .python import Interpreter, base_executable, own_base, probe
+from .version import satisfies
 
 
 def find(layout: Layout, wish: str, uv: Optional[str]) -> Interpreter:

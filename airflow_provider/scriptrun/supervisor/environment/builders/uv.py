@@ -2,10 +2,10 @@
 
 import os
 
-from .builders import Order, failure, format_options, requirement_files, requirement_text
-from .builders_index import with_placeholders, without_placeholders
-from .builders_tool import run, say
-from .protocol.atomic import write_atomic
+from ...protocol.atomic import write_atomic
+from . import Order, failure, format_options, requirement_files, requirement_text
+from .index import with_placeholders, without_placeholders
+from .tool import run, say
 
 
 def resolve(order: Order) -> str:

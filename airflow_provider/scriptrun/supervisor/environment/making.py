@@ -3,22 +3,22 @@
 import os
 import shutil
 import time
+from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
 
-from . import builders_conda, builders_pip, builders_uv
-from .builders import IndexUnreachable, Order
-from .builders_index import conda_environment, pip_environment, uv_environment
-from .builders_tool import say
-from .environment_flock import exclusive
-from .environment_kept_lock import KeptLock, load, now, save, usable
-from .environment_key import environment_key
-from .environment_packages import package_list, site_folder
-from .environment_python import Interpreter, probe
-from .environment_shelf import Complete, adopt, publish, remove, sweep, write_complete
-from .hello import which
-from .layout import EnvironmentLayout, Layout, make_folder
-from .protocol.atomic import write_atomic
+from .. import flock
+from ..hello import which
+from ..layout import EnvironmentLayout, Layout, make_folder
+from ..protocol.atomic import write_atomic
+from .builders import IndexUnreachable, Order, conda, pip, uv
+from .builders.index import conda_environment, pip_environment, uv_environment
+from .builders.tool import say
+from .kept_lock import KeptLock, load, now, save, usable
+from .key import environment_key
+from .packages import package_list, site_folder
+from .python import Interpreter, probe
+from .shelf import Complete, adopt, publish, remove, sweep, write_complete
 
 #: After an index could not be reached, the old lock is used without asking again for this long.
 RETRY_UNREACHABLE_AFTER_S = 3600.0
@@ -30,7 +30,7 @@ class Tool(NamedTuple):
     name: str
     module: ModuleType  #: has ``resolve(order)`` and ``install(order, lock, folder)``
     program: str
-    environment: Callable[..., Dict[str, str]]  #: its variables, see ``builders_index``
+    environment: Callable[..., Dict[str, str]]  #: its variables, see ``builders/index.py``
     is_relocatable: bool  #: what it builds may be renamed
 
 
@@ -61,7 +61,7 @@ class Workshop:
         """Resolve where there is no lock to use (``kept``), build where nobody has: each once for all runs."""
         if kept is not None:
             return self._build(kept, lock_reused=True)
-        with exclusive(self.layout.environment_flock(recipe), "another run that resolves the same requirements"):
+        with _turn(self.layout.environment_flock(recipe), "another run that resolves the same requirements"):
             kept = usable(self.layout, self.plan, recipe)
             if kept is not None:
                 lock_reused = True
@@ -87,7 +87,7 @@ class Workshop:
 
     def _solve_and_build(self, recipe: str) -> Made:
         """Make a conda environment; its lock is kept once it stands, so that a failure leaves the old one in use."""
-        lock = builders_conda.resolve(self._order(""))
+        lock = conda.resolve(self._order(""))
         kept = KeptLock(lock, environment_key(self.plan, self.interpreter, lock), now())
         try:
             made = self._build(kept, lock_reused=False)
@@ -111,7 +111,7 @@ class Workshop:
         complete = adopt(self.layout, key)
         if complete is not None:
             return Made(key, complete, True, lock_reused)
-        with exclusive(self.layout.environment_flock(key), "environment %s, which another run builds" % key[:12]):
+        with _turn(self.layout.environment_flock(key), "environment %s, which another run builds" % key[:12]):
             complete = adopt(self.layout, key)
             if complete is not None:
                 return Made(key, complete, True, lock_reused)
@@ -138,7 +138,7 @@ class Workshop:
         variables: Dict[str, str] = {}
         if self.plan["kind"] == "conda":
             interpreter = probe(self.layout, parts.python)
-            variables = builders_conda.activation(folder)
+            variables = conda.activation(folder)
         packages = package_list([site_folder(folder, interpreter.version, interpreter.implementation)])
         complete = Complete(interpreter.version, packages.count("\n"), self.tool.name, now(), variables)
         write_complete(parts, complete, packages)
@@ -156,12 +156,27 @@ class Workshop:
         return Order(self.plan, self.interpreter, self.tool.program, environ, list(self.secrets.values()), draft)
 
 
+@contextmanager
+def _turn(path: str, waiting_for: str) -> Iterator[None]:
+    """Be the one who holds the lock of ``path``; whoever comes while another does says what it waits for."""
+
+    def say_so() -> None:
+        say("waiting for %s ..." % waiting_for)
+
+    make_folder(os.path.dirname(path))
+    descriptor = flock.wait(path, busy=say_so)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def choose_tool(plan: Dict[str, Any], interpreter: Interpreter, tools: Dict[str, str]) -> Tool:
     """Return what builds ``plan`` here: uv, else pip for requirements; conda or its like for packages of conda."""
     if plan["kind"] == "conda":
-        name, path = builders_conda.find_program(tools)
-        return Tool(name, builders_conda, path, conda_environment, is_relocatable=False)
-    uv = tools.get("uv") or which("uv")
-    if uv:
-        return Tool("uv", builders_uv, uv, uv_environment, is_relocatable=True)
-    return Tool("pip", builders_pip, interpreter.executable, pip_environment, is_relocatable=False)
+        name, path = conda.find_program(tools)
+        return Tool(name, conda, path, conda_environment, is_relocatable=False)
+    program = tools.get("uv") or which("uv")
+    if program:
+        return Tool("uv", uv, program, uv_environment, is_relocatable=True)
+    return Tool("pip", pip, interpreter.executable, pip_environment, is_relocatable=False)

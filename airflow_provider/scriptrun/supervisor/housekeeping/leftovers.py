@@ -7,13 +7,14 @@ import json
 import os
 import re
 
-from . import flock, removal
+from .. import flock
+from . import removal
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
     from typing import Collection, Iterator, Tuple
 
-    from .layout import Layout
+    from ..layout import Layout
 
 #: A start that comes later than this after its cancel finds no tombstone.
 TOMBSTONE_KEEP_S = 14 * 86400.0
