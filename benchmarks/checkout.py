@@ -8,7 +8,6 @@ there is one, or in the folder that SCRIPTRUN_BENCH_FOLDER names; each row says 
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import statistics
 import subprocess
@@ -27,6 +26,7 @@ from airflow_provider.scriptrun.targets.host import batches
 from airflow_provider.scriptrun.targets.local import LocalTarget
 from airflow_provider.scriptrun.targets.sessions import PYTHON_OPTIONS
 from benchmarks import trees
+from benchmarks.place import workbench
 from benchmarks.report import Row, row, text
 
 if TYPE_CHECKING:
@@ -34,24 +34,17 @@ if TYPE_CHECKING:
 
 ROUNDS = 5
 #: The most that ours may take, times the peer's.
-COPY, RECEIVE = 1.5, 1.5
+COPY = 1.5
 NO_LIMITS = Limits(0, 0, 0)
 
 
 def rows() -> list[Row]:
     """Of both generated trees."""
     made = []
-    with tempfile.TemporaryDirectory(prefix="scriptrun-bench-", dir=_place()) as folder:
+    with tempfile.TemporaryDirectory(prefix="scriptrun-bench-", dir=workbench()) as folder:
         for tree in (trees.SMALL, trees.LARGE):
             made += _rows(Path(folder), tree)
     return made
-
-
-def _place() -> str | None:
-    named = os.environ.get("SCRIPTRUN_BENCH_FOLDER")
-    if named:
-        return named
-    return "/dev/shm" if _file_system(Path("/dev/shm")) == "tmpfs" else None
 
 
 def _file_system(folder: Path) -> str:
@@ -90,7 +83,7 @@ def _rows(folder: Path, tree: trees.Tree) -> list[Row]:
         _compare(f"working copy, {what}", folder, copy, "cp -a", lambda place: _copy(root, place), COPY),
         _compare(
             f"arriving from nothing, {what}", folder, lambda place: _receive(stream, supervisor, place / "root"),
-            "tar -x", lambda place: _extract(archive, place), RECEIVE,
+            "tar -x", lambda place: _extract(archive, place),
         ),
         _compare(
             f"sent from nothing, both sides, {what}", folder, send,
