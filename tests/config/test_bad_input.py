@@ -54,7 +54,7 @@ KEYWORDS = {
     "none as an argument": ({"arguments": ["--x", None]}, "config.arguments[1]", "Leave it out"),
     "a nested list of arguments": ({"arguments": [["a"]]}, "config.arguments[0]", "one by one"),
     "a dictionary as an argument": ({"arguments": [{}]}, "config.arguments[0]", "json.dumps"),
-    "an object as an argument": ({"arguments": [object()]}, "config.arguments[0]", "str(...)"),
+    "an object as an argument": ({"arguments": [object()]}, "config.arguments[0]", "not an object. Write str(...)"),
     "a NUL in an argument": ({"arguments": ["a\0b"]}, "config.arguments[0]", "Leave it out"),
     "a target that is no text": ({"compute_target": 5}, "config.compute_target", "'local'"),
     "a target with a space": ({"compute_target": "my vm"}, "config.compute_target", "'local'"),

@@ -96,6 +96,14 @@ def test_a_workspace_that_was_emptied_gets_everything_again(folder_workspace, so
     assert same_tree(source, folder_workspace.restore_snapshot(snapshot.id, tmp_path / "restored"))
 
 
+def test_a_cache_folder_that_cannot_be_written_only_costs_time(folder_workspace, source, tmp_path, caplog):
+    (tmp_path / "no-folder").write_text("")
+    snapshot, kept = keep(folder_workspace, source, tmp_path / "no-folder")
+    assert kept.blobs == 3
+    assert "the next snapshot is kept as a whole" in caplog.text
+    assert same_tree(source, folder_workspace.restore_snapshot(snapshot.id, tmp_path / "restored"))
+
+
 def test_a_damaged_memory_only_costs_time(folder_workspace, source, tmp_path):
     keep(folder_workspace, source, tmp_path / "cache")
     for file in (tmp_path / "cache" / "kept").iterdir():

@@ -188,9 +188,9 @@ def test_over_a_soft_limit_it_warns_and_names_the_largest(tmp_path):
     snapshot = fresh(tmp_path, limits=Limits(warn_bytes=10_000, warn_files=7))
     by_size, by_count = snapshot.warnings
     for warning in (by_size, by_count):
-        assert "f7 (7.8 kB), f6 (6.8 kB), f5 (5.9 kB), f4 (4.9 kB), f3 (3.9 kB)." in warning
+        assert "f7 (7.8 KiB), f6 (6.8 KiB), f5 (5.9 KiB), f4 (4.9 KiB), f3 (3.9 KiB)." in warning
         assert "f2" not in warning
-    assert "35.2 kB" in by_size
+    assert "35.2 KiB" in by_size
     assert "8 files" in by_count
 
 
@@ -201,7 +201,7 @@ def test_the_size_is_warned_of_every_time_and_the_count_when_files_changed(tmp_p
     limits = Limits(warn_bytes=5000, warn_files=7)
     assert len(take(root, cache_directory=cache, limits=limits).warnings) == 2
     (warning,) = take(root, cache_directory=cache, limits=limits).warnings
-    assert "7.8 kB" in warning
+    assert "7.8 KiB" in warning
     write(root / "f3", b"y" * 1000)
     snapshot = take(root, cache_directory=cache, limits=limits)
     assert len(snapshot.warnings) == 1

@@ -43,7 +43,8 @@ def shown(value: Any) -> str:
         text = repr(value)
         if " at 0x" not in text:
             return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
-    return f"a {type(value).__name__}"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 def closest(wrong: str, known: Iterable[str], introduction: str) -> str:

@@ -39,14 +39,26 @@ def read(path: Path) -> CondaSpecification:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ConfigurationError(f"There is no conda specification {path}.") from None
+        raise ConfigurationError(
+            f"There is no conda specification {path}.",
+            advice="A relative path starts at the DAG file's folder in a task, and at the working directory in plain "
+            "Python.",
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"The conda specification {path} cannot be read: {error}.") from error
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"The conda specification {path} is no YAML: {error}.") from error
+        raise ConfigurationError(f"The conda specification {path} is no YAML: {_in_one_line(error)}.") from error
     return parse(content, str(path))
+
+
+def _in_one_line(error: yaml.YAMLError) -> str:
+    """Return what the parser found wrong, and in which line, without its drawing of the text."""
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    if problem is None or mark is None:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
 def parse(content: Any, origin: str) -> CondaSpecification:

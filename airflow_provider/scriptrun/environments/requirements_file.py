@@ -89,7 +89,11 @@ class _Reader:
                 raise ConfigurationError(f"The file {path}{where} is too large for a requirements file.")
             text = path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
-            raise ConfigurationError(f"There is no requirements file {path}{where}.") from None
+            raise ConfigurationError(
+                f"There is no requirements file {path}{where}.",
+                advice="A relative path starts at the DAG file's folder in a task, at the working directory in plain "
+                "Python, and at the file that names it.",
+            ) from None
         except UnicodeDecodeError as error:
             raise ConfigurationError(f"The requirements file {path}{where} is not UTF-8: {error}.") from None
         except OSError as error:

@@ -9,6 +9,7 @@ their hashes and sizes, so the same content has the same name before it is read.
 from __future__ import annotations
 
 import json
+import logging
 import struct
 from collections import Counter
 from contextlib import ExitStack
@@ -18,7 +19,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import WorkspaceError
 from airflow_provider.scriptrun.runs import workspace_layout as layout
-from airflow_provider.scriptrun.runs.objects import PIECE_BYTES, LocalObjects
+from airflow_provider.scriptrun.runs.local_objects import LocalObjects
+from airflow_provider.scriptrun.runs.objects import PIECE_BYTES
 from airflow_provider.scriptrun.supervisor.protocol.atomic import write_atomic
 from airflow_provider.scriptrun.supervisor.protocol.canonical import canonical_json, digest
 from airflow_provider.scriptrun.supervisor.protocol.manifest import EXECUTABLE, FILE, ManifestError, decode, snapshot_id
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.runs.objects import ObjectStore
     from airflow_provider.scriptrun.snapshot import Snapshot
     from airflow_provider.scriptrun.supervisor.protocol.manifest import Entry
+
+_log = logging.getLogger(__name__)
 
 _VERSION = 1
 _LOCATION = struct.Struct(">IQ")
@@ -130,9 +134,17 @@ def keep(
             offset += sizes[sha]
     document = _encode(snapshot.manifest, sizes, locations)
     store.put(name, document, durable=True)
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(str(memory), snapshot.id.encode() + document)
+    _remember(memory, snapshot.id.encode() + document)
     return Kept(len(missing), sum(sizes[sha] for sha in missing))
+
+
+def _remember(memory: Path, content: bytes) -> None:
+    """Note what is kept. A disk that refuses is logged: without it the next snapshot keeps every blob anew."""
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(str(memory), content)
+    except OSError as error:
+        _log.warning("%s cannot be written, the next snapshot is kept as a whole: %s", memory, error)
 
 
 def _write_pack(

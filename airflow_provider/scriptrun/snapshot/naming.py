@@ -12,11 +12,11 @@ def shown(path: str | bytes) -> str:
 
 
 def in_words(count: int) -> str:
-    """Return a number of bytes as a person reads it: ``512 bytes``, ``1.4 MB``."""
+    """Return a number of bytes as a person reads it: ``512 bytes``, ``1.4 MiB`` (binary, as Azure ML's limits are)."""
     if count < 1024:
         return f"{count} bytes"
-    number, unit = count / 1024, "kB"
-    for larger in ("MB", "GB"):
+    number, unit = count / 1024, "KiB"
+    for larger in ("MiB", "GiB"):
         if number < 1000:
             break
         number, unit = number / 1024, larger

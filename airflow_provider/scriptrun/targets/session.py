@@ -106,7 +106,7 @@ class Session:
         document = self.next(wait_s=wait_s)
         if document.get("error") is not None and "run" not in document:
             self.done()
-            raise target_error(document["error"], f"{self._host} cannot do it")
+            raise target_error(document["error"], f"The target refused what it was asked ({self._host})")
         return document
 
     def next(self, *, wait_s: float = 0.0) -> dict[str, Any]:
@@ -188,7 +188,7 @@ class Session:
         except frames.FrameError:
             raise self._ended() from None
         if document.get("error") is not None:
-            raise target_error(document["error"], f"{self._host} cannot do it")
+            raise target_error(document["error"], f"The target refused what it was asked ({self._host})")
         raise self._ended()
 
     def _ended(self) -> SessionBrokenError:
