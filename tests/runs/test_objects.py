@@ -6,7 +6,8 @@ import pytest
 
 from airflow_provider.scriptrun.errors import TargetUnreachableError, WorkspaceError
 from airflow_provider.scriptrun.runs import objects
-from airflow_provider.scriptrun.runs.objects import LocalObjects, RemoteObjects
+from airflow_provider.scriptrun.runs.local_objects import LocalObjects
+from airflow_provider.scriptrun.runs.remote_objects import RemoteObjects
 from airflow_provider.scriptrun.runs.workspace import Workspace
 
 
@@ -148,3 +149,26 @@ def test_a_local_root_does_not_import_fsspec(tmp_path):
         f"Workspace({str(tmp_path)!r}).objects.put('a', b''); assert 'fsspec' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=os.path.dirname(objects.__file__) + "/../../..")
+
+
+def test_the_longest_name_that_a_file_can_have_can_be_written(tmp_path):
+    store, name = LocalObjects(tmp_path), "a" * 255
+    store.put(name, b"1")
+    with store.writer(f"folder/{name}") as writer:
+        writer.write(b"2")
+    assert (store.get(name), store.get(f"folder/{name}")) == (b"1", b"2")
+
+
+def test_what_a_script_called_tmp_is_an_object_like_any_other(tmp_path):
+    store = LocalObjects(tmp_path)
+    store.put("outputs/model.12.abcdef01.tmp", b"1")
+    assert (store.names("outputs"), store.walk("outputs")) == (
+        ["model.12.abcdef01.tmp"],
+        {"model.12.abcdef01.tmp": 1},
+    )
+
+
+def test_an_error_of_what_is_written_stays_its_own(workspace):
+    with pytest.raises(OSError, match="the source") as raised, workspace.objects.writer("a"):
+        raise OSError("the source cannot be read")
+    assert type(raised.value) is OSError

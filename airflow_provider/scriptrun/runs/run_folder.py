@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +10,16 @@ from airflow_provider.scriptrun.errors import RunNotFoundError, WorkspaceError
 from airflow_provider.scriptrun.runs import workspace_layout as layout
 from airflow_provider.scriptrun.runs.collect import CollectedFile, collected_files
 from airflow_provider.scriptrun.runs.metrics import Messages
+from airflow_provider.scriptrun.supervisor.protocol.atomic import AtomicFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from airflow_provider.scriptrun.runs.workspace import Workspace
+
+#: As for any new file of a person's: less the umask.
+FILE_MODE, EXECUTABLE_MODE = 0o666, 0o777
 
 
 class RunFolder:
@@ -121,19 +124,12 @@ class RunFolder:
         digest = hashlib.sha256()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(f".{file.sha256[:16]}.{time.time_ns():x}.incomplete")
-            try:
-                with beside.open("xb") as copy:
-                    for piece in self.read(file.path):
-                        digest.update(piece)
-                        copy.write(piece)
+            with AtomicFile(str(path), mode=EXECUTABLE_MODE if file.executable else FILE_MODE) as copy:
+                for piece in self.read(file.path):
+                    digest.update(piece)
+                    copy.write(piece)
                 if digest.hexdigest() != file.sha256:
                     raise WorkspaceError(f"{self.uri(file.path)} is damaged", why="its sha256 is another one")
-                if file.executable:
-                    beside.chmod(beside.stat().st_mode | 0o111)
-                beside.replace(path)
-            finally:
-                beside.unlink(missing_ok=True)
         except OSError as error:
             raise WorkspaceError(f"{path} cannot be written", why=error.strerror) from error
         return path
