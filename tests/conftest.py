@@ -2,9 +2,44 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from tests import components
+
+#: How long a process of a finished test may take to be gone.
+GONE_SECONDS = 15.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No process that a test started in its temporary folder outlives the session."""
+    folder = str(tmp_path_factory.getbasetemp())
+    yield
+    deadline = time.monotonic() + GONE_SECONDS
+    while (left := _processes_in(folder)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left, "processes outlive the tests:\n" + "\n".join(left)
+
+
+def _processes_in(folder: str) -> list[str]:
+    """Return the processes whose command line or working directory names a folder, as text for a person."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            at = os.readlink(entry / "cwd")
+        except OSError:
+            continue
+        if f"{folder}/" in f"{command} " or at.startswith(f"{folder}/"):
+            found.append(f"{entry.name} in {at}: {command[:300]}")
+    return found
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
