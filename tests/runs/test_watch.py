@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider.scriptrun.errors import RunFailedError, TargetError, TargetUnreachableError, UnknownRunError
-from airflow_provider.scriptrun.runs import log_view, watch
+from airflow_provider.scriptrun.runs import log_view, reach, watch
 from airflow_provider.scriptrun.runs.watch import Watch
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
 from airflow_provider.scriptrun.targets.contract import Cursor, Stream
@@ -17,8 +17,8 @@ from tests.runs.fakes import Ears, FakeTarget
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
-    monkeypatch.setattr(watch, "FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(watch, "LONGEST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(reach, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(reach, "LONGEST_PAUSE_SECONDS", 0.02)
 
 
 class Following:
@@ -147,7 +147,7 @@ def test_a_stop_is_noticed_within_a_second_and_leaves_the_run_alone(target, ears
 
 
 def test_a_stop_is_noticed_while_the_target_is_unreachable(target, ears, monkeypatch):
-    monkeypatch.setattr(watch, "FIRST_PAUSE_SECONDS", 60.0)
+    monkeypatch.setattr(reach, "FIRST_PAUSE_SECONDS", 60.0)
     stop = threading.Event()
     target.trouble = [TargetUnreachableError("no route")] * 100
     following = Following(target, ears, should_stop=stop.is_set)
@@ -235,3 +235,52 @@ def test_the_end_is_seen_however_much_of_the_log_was_left_out_before_it(target, 
     target.end()
     assert Following(target, ears, log_cap_bytes=cap).wait().status is Status.COMPLETED
     assert ears.lines[-1] == "line 1999"
+
+
+def test_a_run_that_says_nothing_is_not_stored_all_the_time(target, ears, monkeypatch):
+    monkeypatch.setattr(watch, "SAVE_SECONDS", 0.0)
+    saved = []
+    following = Following(target, ears, save=saved.append)
+    for serial in range(20):
+        target.move(Status.RUNNING if serial % 2 else Status.QUEUED)
+    ears.heard("is running")
+    assert saved == []
+    target.write(b"one\n")
+    ears.heard("one")
+    target.move(Status.FINALIZING)
+    ears.heard("is finalizing")
+    target.end()
+    following.wait()
+    assert [cursor.offsets[Stream.RUN_LOG] for cursor in saved] == [4]
+
+
+def test_what_was_shown_is_stored_at_most_every_so_often(target, ears):
+    saved = []
+    following = Following(target, ears, save=saved.append)
+    for number in range(20):
+        target.write(b"%d\n" % number)
+        ears.heard(str(number))
+    assert saved == []
+    target.end()
+    following.wait()
+    assert len(saved) == 1
+
+
+def test_that_a_silent_run_is_watched_is_stored_often_enough_to_tell_when_its_lease_is_over(target, ears, monkeypatch):
+    monkeypatch.setattr(watch, "WATCHED_SECONDS", 0.0)
+    stored = threading.Event()
+    following = Following(target, ears, save=lambda _cursor: stored.set())
+    assert stored.wait(10)
+    target.end()
+    following.wait()
+
+
+def test_that_it_is_watched_is_stored_while_the_target_does_not_answer(target, ears, monkeypatch):
+    monkeypatch.setattr(watch, "WATCHED_SECONDS", 0.0)
+    stored = threading.Event()
+    target.trouble = [TargetUnreachableError("no answer")] * 10_000
+    following = Following(target, ears, save=lambda _cursor: stored.set())
+    assert stored.wait(10)
+    target.trouble.clear()
+    target.end()
+    following.wait()

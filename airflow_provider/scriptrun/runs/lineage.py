@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider.scriptrun.targets.contract import Attempt, Cursor
+from airflow_provider.scriptrun.targets.request import DEFAULT_GRACE_S
 
 if TYPE_CHECKING:
     from airflow_provider.scriptrun.runs.objects import ObjectStore
@@ -63,6 +64,7 @@ class Lineage:
     host_id: str  #: of the host where the latest run was asked for
     run_id: str  #: of the latest run that was asked for
     orphan_after_s: float | None = None  #: a run that nobody watched for so long has ended itself; ``None``: never
+    grace_s: float = DEFAULT_GRACE_S  #: between its SIGTERM and SIGKILL
     watched_at: float = field(default_factory=time.time)  #: seconds since the epoch
 
     @classmethod

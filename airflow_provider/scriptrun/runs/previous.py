@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.errors import OtherHostError, TargetRefusedError
+from airflow_provider.scriptrun.runs.lease import over_at
 from airflow_provider.scriptrun.runs.lineage import last_watched
-from airflow_provider.scriptrun.runs.watch import LEASE_MARGIN_SECONDS
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason
 
 if TYPE_CHECKING:
@@ -19,15 +19,13 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.runs.surroundings import Surroundings
 
 
-def leave(ours: Lineage, store: LineageStore, surroundings: Surroundings, reporter: Reporter) -> None:
+def leave(ours: Lineage, surroundings: Surroundings, reporter: Reporter) -> None:
     """See the lineage's run dead on the target that it was started on, since another one is configured now.
 
     Raises :class:`TargetError` when that target cannot be asked, and the run may still be alive.
     """
     from airflow_provider.scriptrun.targets.registry import open_target
 
-    if has_surely_ended(ours, store):
-        return
     with open_target(ours.connection, surroundings, host_id=ours.host_id) as target:
         status = target.status([ours.run_id]).get(ours.run_id)
         if status is None or status.is_terminal:
@@ -46,17 +44,23 @@ def leave(ours: Lineage, store: LineageStore, surroundings: Surroundings, report
 
 def explain_other_host(error: OtherHostError, ours: Lineage, store: LineageStore) -> OtherHostError:
     """Return the error with what there is to do about it: the run may be alive where it is."""
-    if ours.orphan_after_s is None:
+    over = _over_at(ours, store)
+    if over is None:
         when = "It has no [scriptrun] orphan_after_seconds, so somebody has to end it there"
     else:
-        left = last_watched(store, ours) + ours.orphan_after_s + LEASE_MARGIN_SECONDS - time.time()
-        when = f"In {max(0.0, left):.0f} s it will have ended itself, unwatched, and a new try may start here"
+        left = max(0.0, over - time.time())
+        when = f"In {left:.0f} s it will have ended itself, unwatched, and a new try may start here"
     advice = f"Run {ours.run_id} may still be alive there. {when}. See to it that tries of this task reach one host."
     return type(error)(error.what, why=error.why, advice=advice)
 
 
 def has_surely_ended(ours: Lineage, store: LineageStore) -> bool:
     """Whether nobody has watched the lineage's run for so long that it must have ended itself."""
+    over = _over_at(ours, store)
+    return over is not None and time.time() > over
+
+
+def _over_at(ours: Lineage, store: LineageStore) -> float | None:
     if ours.orphan_after_s is None:
-        return False
-    return time.time() > last_watched(store, ours) + ours.orphan_after_s + LEASE_MARGIN_SECONDS
+        return None
+    return over_at(last_watched(store, ours), orphan_after_s=ours.orphan_after_s, grace_s=ours.grace_s)

@@ -6,38 +6,28 @@ A thread asks the target (a long poll, so that the end is known at once) while t
 
 from __future__ import annotations
 
-import random
-import threading
 import time
 from dataclasses import dataclass, field, replace
-from queue import Empty, Queue
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.errors import RunFailedError, TargetError, TargetUnreachableError
 from airflow_provider.scriptrun.runs.crash_points import WHILE_PREPARING, WHILE_RUNNING, crash_point
+from airflow_provider.scriptrun.runs.lease import LEASE_MARGIN_SECONDS, WATCHED_SECONDS
 from airflow_provider.scriptrun.runs.log_view import TAIL_BYTES, LogView
 from airflow_provider.scriptrun.runs.metrics import Messages
+from airflow_provider.scriptrun.runs.poller import Poller, is_not_started
+from airflow_provider.scriptrun.runs.reach import pauses, reach, sleep
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
-from airflow_provider.scriptrun.targets.contract import Cursor, News, Stream
+from airflow_provider.scriptrun.targets.contract import Cursor, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from airflow_provider.scriptrun.runs.reporter import Reporter
-    from airflow_provider.scriptrun.targets.contract import ComputeTarget, RunStatus
+    from airflow_provider.scriptrun.targets.contract import ComputeTarget, News, RunStatus
 
-Result = TypeVar("Result")
-
-#: How often ``should_stop`` is asked at least, and progress bars are looked at.
-LOOK_SECONDS = 0.5
-#: Pauses between tries to reach a target grow from the first to the last, each drawn from its upper half.
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 60.0
-#: Beyond orphan_after and grace: for clocks that run apart, and the supervisor's own pace.
-LEASE_MARGIN_SECONDS = 120.0
-#: How often a successor learns how far this watcher has come.
-SAVE_SECONDS = 5.0
-#: Answers read ahead of what is shown: with 4 MB each, what a fast log holds in memory.
-ANSWERS_AHEAD = 2
+#: What was shown is stored for a successor at most so often: in a task, each time is a request to Airflow's API server.
+SAVE_SECONDS = 15.0
 #: More of an environment's build than this is worth a look at build.log itself.
 BUILD_LOG_CAP_BYTES = 4 * 1024 * 1024
 #: A start that nobody finished is repeated so often.
@@ -54,37 +44,6 @@ _NOTES = {
 }
 
 
-def pauses() -> Iterator[float]:
-    """Yield growing pauses in seconds, with jitter, so that many watchers do not come back at once."""
-    longest = FIRST_PAUSE_SECONDS
-    while True:
-        yield longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        longest = min(longest * 2, LONGEST_PAUSE_SECONDS)
-
-
-def reach(
-    reporter: Reporter,
-    call: Callable[[], Result],
-    *,
-    should_stop: Callable[[], bool] = lambda: False,
-    deadline: float | None = None,
-) -> Result:
-    """Return ``call()``, tried again with growing pauses while the target cannot be reached. Never elsewhere.
-
-    Raises :class:`TargetUnreachableError` once ``should_stop()`` is true, or ``deadline`` (``time.monotonic``) passed.
-    """
-    for pause in pauses():
-        try:
-            return call()
-        except TargetUnreachableError as error:  # noqa: PERF203 - a request costs more than a try
-            if should_stop() or (deadline is not None and time.monotonic() + pause > deadline):
-                raise
-            reporter.warning(f"{error} Trying again in {pause:.0f} s.")
-            if not _sleep(pause, should_stop):
-                raise
-    raise AssertionError("unreachable")
-
-
 @dataclass
 class Watch:
     """One follower of one run.
@@ -92,7 +51,8 @@ class Watch:
     :param target: where it is.
     :param cursor: where to begin: of a new run, or where an earlier watcher stopped.
     :param log_name: where the whole log will be, for a person.
-    :param save: called now and then with the cursor that a successor should begin at.
+    :param save: called with the cursor that a successor should begin at: every :data:`SAVE_SECONDS` while there is
+        something new, every :data:`~.lease.WATCHED_SECONDS` in any case, and when told to stop.
     :param restart: asks for the same run id again; ``None`` where the request is not known any more.
     :param orphan_after_s: after how many seconds without a poll the run ends itself; ``None``: never.
     """
@@ -123,6 +83,7 @@ class Watch:
         self._shown: Status | None = None
         self._restarts = 0
         self._saved_at = self._reached_at = time.monotonic()
+        self._saved = self._shown_offsets()
         self._pauses = pauses()
         # Messages are few: a new watcher reads them again, and knows all metrics.
         offsets: dict[Stream, int] = {**self.cursor.offsets, Stream.MESSAGES: 0}
@@ -137,7 +98,9 @@ class Watch:
         :class:`TargetError` when the target cannot speak about the run.
         """
         while not self.should_stop():
-            poller = _Poller(self)
+            poller = Poller(
+                self.target, self.cursor, wait_s=self.poll_wait_s, is_log_capped=lambda: self._log.is_capped
+            )
             try:
                 if self._read(poller):
                     self._finish()
@@ -146,13 +109,14 @@ class Watch:
                 pause = next(self._pauses)
                 self._give_up_when_over(error)
                 self.reporter.warning(f"{error} The run goes on; trying again in {pause:.0f} s.")
-                _sleep(pause, self.should_stop)
+                sleep(pause, self.should_stop)
+                self._look()  # a question without an answer may have renewed the lease
             finally:
                 poller.stop()
         self._save()
         return self.status
 
-    def _read(self, poller: _Poller) -> bool:
+    def _read(self, poller: Poller) -> bool:
         """Show what a poller brings; return whether the run is over, false to go on with a new poller."""
         for news in poller.answers():
             if news is not None:
@@ -208,13 +172,16 @@ class Watch:
         now = time.monotonic()
         self._log.tick(now)
         self._build.tick(now)
-        if now - self._saved_at >= SAVE_SECONDS:
+        age = now - self._saved_at
+        if age >= WATCHED_SECONDS or (age >= SAVE_SECONDS and self._shown_offsets() != self._saved):
             self._save()
 
     def _save(self) -> None:
-        self._saved_at = time.monotonic()
-        shown: dict[Stream, int] = {Stream.RUN_LOG: self._log.shown_offset, Stream.BUILD_LOG: self._build.shown_offset}
-        self.save(replace(self.cursor, offsets={**self.cursor.offsets, **shown}))
+        self._saved_at, self._saved = time.monotonic(), self._shown_offsets()
+        self.save(replace(self.cursor, offsets={**self.cursor.offsets, **self._saved}))
+
+    def _shown_offsets(self) -> dict[Stream, int]:
+        return {Stream.RUN_LOG: self._log.shown_offset, Stream.BUILD_LOG: self._build.shown_offset}
 
     def _finish(self) -> None:
         self._build.finish()
@@ -222,12 +189,8 @@ class Watch:
             self._show_tail()
         self._log.finish()
         self.messages.finish()
-        self._save()
-
-    @property
-    def is_log_capped(self) -> bool:
-        """Whether no more of the log is shown before its end."""
-        return self._log.is_capped
+        if self._shown_offsets() != self._saved:
+            self._save()
 
     def _show_tail(self) -> None:
         """Read the last lines of a log that went over the cap; the bytes between are in the workspace."""
@@ -261,76 +224,3 @@ class Watch:
                 advice="When the target is back, run.collect() brings what it left",
                 run_id=self.cursor.run_id,
             ) from error
-
-
-class _Poller:
-    """Asks the target in a thread, a few answers ahead of the reader."""
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-        self._cursor = watch.cursor
-        self._answers: Queue[News | Exception] = Queue(maxsize=ANSWERS_AHEAD)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._ask, name=f"poll {self._cursor.run_id}", daemon=True)
-        self._thread.start()
-
-    def answers(self) -> Iterator[News | None]:
-        """Yield each answer as it comes, and ``None`` every :data:`LOOK_SECONDS`. Raises what asking raised."""
-        while True:
-            try:
-                answer = self._answers.get(timeout=LOOK_SECONDS)
-            except Empty:
-                yield None
-                continue
-            if isinstance(answer, Exception):
-                raise answer
-            yield answer
-
-    def stop(self) -> None:
-        """Ask no more. A poll that waits now ends by itself, or with the target's ``close``."""
-        self._stopped.set()
-        while True:
-            try:
-                self._answers.get_nowait()
-            except Empty:  # noqa: PERF203
-                return
-
-    def _ask(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                self._leave_out_the_log()
-                answer = self._watch.target.poll([self._cursor], wait_s=self._watch.poll_wait_s)
-            except Exception as error:  # noqa: BLE001 - raised again by the thread that reads
-                self._answers.put(error)
-                return
-            for news in answer:
-                self._cursor = self._cursor.after(news)
-                self._answers.put(news)
-                if news.error is not None or news.is_last or is_not_started(news):
-                    return
-            if not answer:
-                self._answers.put(News(self._cursor.run_id, status=None))
-
-    def _leave_out_the_log(self) -> None:
-        """Once the view is capped, ask for no more of the log; and for the status anew, which may be the last one."""
-        if not self._watch.is_log_capped or Stream.RUN_LOG not in self._cursor.offsets:
-            return
-        rest: dict[Stream, int] = {
-            stream: offset for stream, offset in self._cursor.offsets.items() if stream is not Stream.RUN_LOG
-        }
-        self._cursor = replace(self._cursor, seen=-1, offsets=rest)
-
-
-def is_not_started(news: News) -> bool:
-    """Whether nobody is about to start the run: its starter died before it began."""
-    return news.status is not None and news.status.status is Status.NOT_STARTED
-
-
-def _sleep(seconds: float, should_stop: Callable[[], bool]) -> bool:
-    """Wait, and return whether the time passed before ``should_stop()`` was true."""
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        if should_stop():
-            return False
-        time.sleep(min(LOOK_SECONDS, left))
-    return not should_stop()
