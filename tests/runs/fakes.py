@@ -16,6 +16,7 @@ from airflow_provider.scriptrun.targets.contract import (
     FetchedFile,
     Handle,
     HostFacts,
+    Listing,
     News,
     Outcome,
     RemoteFile,
@@ -57,6 +58,7 @@ class FakeTarget(ComputeTarget):
         self.answers: list[Started] = []
         self.closed = False
         self.max_part = 1 << 30
+        self.skipped: dict[str, str] = {}
 
     # What a test does to it
 
@@ -136,7 +138,11 @@ class FakeTarget(ComputeTarget):
     def files(self, run_id):
         self._ask("files", run_id)
         files = self.runs[run_id].files
-        return [RemoteFile(path, len(data), hashlib.sha256(data).hexdigest()) for path, data in files.items()]
+        found = [RemoteFile(path, len(data), hashlib.sha256(data).hexdigest()) for path, data in files.items()]
+        return Listing(tuple(found), self.skipped, len(self.skipped))
+
+    def collected(self, run_id):
+        self._ask("collected", run_id)
 
     def fetch(self, run_id: str, paths: Iterable) -> Iterator[FetchedFile]:
         self._ask("fetch", run_id, tuple(paths))

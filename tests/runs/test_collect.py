@@ -41,7 +41,7 @@ def test_everything_comes_whole_and_is_not_fetched_twice(workspace, target):
     files = collect(target, "r", store, FOLDER)
     assert content(store) == FILES
     assert [file.path for file in files] == sorted(FILES)
-    assert collected_files(store, FOLDER) == files
+    assert collected_files(store, FOLDER) == [*files]
     target.calls.clear()
     assert collect(target, "r", store, FOLDER) == files
     assert fetched(target) == []
@@ -152,3 +152,22 @@ def test_a_name_that_is_not_utf8_is_kept_and_not_fetched_twice(workspace, target
     (file,) = collect(target, "r", workspace.objects, FOLDER)
     assert fetched(target) == []
     assert b"".join(workspace.objects.read(f"{FOLDER}/{file.path}")) == b"1"
+
+
+def test_what_the_target_has_cleaned_away_since_stays(workspace, target):
+    store = workspace.objects
+    collect(target, "r", store, FOLDER)
+    target.runs["r"].files = {"run.log": FILES["run.log"]}
+    assert [file.path for file in collect(target, "r", store, FOLDER)] == sorted(FILES)
+    assert len(collected_files(store, FOLDER)) == len(FILES)
+    store.remove(f"{FOLDER}/logs/x.log")
+    assert "logs/x.log" not in [file.path for file in collect(target, "r", store, FOLDER)]
+
+
+def test_what_cannot_be_brought_is_named(folder_workspace, target):
+    assert collect(target, "r", folder_workspace.objects, FOLDER).warning() is None
+    target.skipped = {f"outputs/{n}": "it is a FIFO" for n in range(9)}
+    warning = collect(target, "r", folder_workspace.objects, FOLDER).warning()
+    assert ": 9 that cannot be brought" in warning
+    assert "'outputs/4' (it is a FIFO), ..." in warning
+    assert "outputs/5" not in warning

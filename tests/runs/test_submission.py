@@ -22,7 +22,7 @@ from airflow_provider.scriptrun.errors import (
     UnknownRunError,
     WorkspaceError,
 )
-from airflow_provider.scriptrun.runs import previous, watch
+from airflow_provider.scriptrun.runs import lease, reach
 from airflow_provider.scriptrun.runs.lineage import CURSOR, DELIVERED, LINEAGE, Attempt
 from airflow_provider.scriptrun.runs.run import Run
 from airflow_provider.scriptrun.runs.submission import submit
@@ -55,8 +55,8 @@ class World:
         (folder / "source" / "train.py").write_text("print('hello')\n")
         monkeypatch.setattr(registry, "open_target", self._open)
         monkeypatch.setattr(registry, "open_handle", lambda handle, _s: self._open(handle.connection, _s))
-        monkeypatch.setattr(watch, "FIRST_PAUSE_SECONDS", 0.01)
-        monkeypatch.setattr(watch, "LONGEST_PAUSE_SECONDS", 0.02)
+        monkeypatch.setattr(reach, "FIRST_PAUSE_SECONDS", 0.01)
+        monkeypatch.setattr(reach, "LONGEST_PAUSE_SECONDS", 0.02)
 
     @property
     def target(self) -> FakeTarget:
@@ -191,7 +191,8 @@ def test_another_host_may_take_over_once_the_run_has_surely_ended_itself(world, 
     world.submit()
     world.target._host_id = "machine-9"
     lineage = world.state[LINEAGE]
-    lineage["watched_at"] = time.time() - lineage["orphan_after_s"] - previous.LEASE_MARGIN_SECONDS + 30
+    over = lease.over_at(0.0, orphan_after_s=lineage["orphan_after_s"], grace_s=lineage["grace_s"])
+    lineage["watched_at"] = time.time() - over + 30
     with pytest.raises(OtherHostError):
         world.submit()
     lineage["watched_at"] -= 60
@@ -408,3 +409,36 @@ def test_a_workspace_that_cannot_be_written_stops_before_anything_is_asked(world
     with pytest.raises(WorkspaceError, match=r"workspace.*cannot be"):
         world.submit()
     assert world.calls("start") == []
+
+
+def test_the_target_is_told_once_what_a_run_left_is_stored(world):
+    run = world.submit()
+    world.target.end(run_id=run.id)
+    run.watch()
+    world.target.collected = lambda run_id: told.append((run_id, run.record["status"]))
+    told = []
+    run.collect()
+    assert told == [(run.id, "Completed")]
+
+
+def test_a_target_that_does_not_hear_that_a_run_was_collected_is_no_trouble(world, monkeypatch):
+    run = world.submit()
+    world.target.end(run_id=run.id)
+    run.watch()
+
+    def unreachable(run_id):
+        raise TargetUnreachableError("no route")
+
+    monkeypatch.setattr(world.target, "collected", unreachable)
+    assert run.collect()["status"] == "Completed"
+    assert world.ears.warnings == []
+
+
+def test_outputs_that_cannot_be_brought_are_told_and_counted(world):
+    run = world.submit()
+    world.target.end(run_id=run.id)
+    world.target.skipped = {"outputs/link": "it leads outside", "outputs/pipe": "it is a FIFO"}
+    run.watch()
+    assert run.collect(reporter=world.ears)["left_out"] == {"not_brought": 2}
+    (warning,) = world.ears.warnings
+    assert "2 that cannot be brought: 'outputs/link' (it leads outside), 'outputs/pipe' (it is a FIFO)" in warning

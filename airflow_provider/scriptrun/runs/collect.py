@@ -7,7 +7,7 @@ is hashed while it streams; it exists in the workspace only when it is whole.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import ProtocolError
@@ -15,7 +15,7 @@ from airflow_provider.scriptrun.runs import workspace_layout as layout
 from airflow_provider.scriptrun.runs.crash_points import WHILE_COLLECTING, crash_point
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from airflow_provider.scriptrun.runs.objects import ObjectStore
     from airflow_provider.scriptrun.targets.contract import ComputeTarget, FetchedFile, RemoteFile
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MAX_FILES = 200_000
 MAX_PATH_BYTES = 2048
 MAX_NAME_BYTES = 255
+#: So many of what cannot be brought are named.
+MAX_NAMED = 5
 #: Names that a target may send outside outputs/ and logs/.
 SINGLE_FILES = frozenset({layout.RUN_LOG, layout.BUILD_LOG, layout.MESSAGES, layout.PACKAGES})
 FOLDERS = (layout.OUTPUTS, layout.LOGS)
@@ -42,22 +44,54 @@ class CollectedFile:
         return {"path": self.path, "size": self.size, "sha256": self.sha256, "executable": self.executable}
 
 
+@dataclass(frozen=True)
+class Collection:
+    """What a collection came to: iterate over it for the files.
+
+    :param files: all of the run that is in the workspace now, sorted by path.
+    :param skipped: the first of what cannot be brought: path -> why (a link that leaves, a FIFO, no permission, ...).
+    :param skipped_count: how many there are of those in all.
+    """
+
+    files: tuple[CollectedFile, ...]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    skipped_count: int = 0
+
+    def __iter__(self) -> Iterator[CollectedFile]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def warning(self) -> str | None:
+        """Return what a person should know about what was left behind; ``None`` when nothing was."""
+        if not self.skipped_count:
+            return None
+        named = [f"{path!r:.200} ({why:.200})" for path, why in list(self.skipped.items())[:MAX_NAMED]]
+        more = ", ..." if self.skipped_count > len(named) else ""
+        return (
+            f"Left on the target, of outputs/ and logs/: {self.skipped_count} that cannot be brought: "
+            f"{', '.join(named)}{more}"
+        )
+
+
 def collect(
     target: ComputeTarget,
     run_id: str,
     store: ObjectStore,
     folder: str,
     progress: Callable[[int, int], None] | None = None,
-) -> list[CollectedFile]:
+) -> Collection:
     """Bring what ``folder`` of the workspace lacks, and return everything that is there of the run.
 
     May be called again at any time: what is there with the right size (and, once a collection was finished, the right
-    hash) stays. ``progress`` gets (bytes so far, bytes in all).
+    hash) stays, and so does what the target has cleaned away since. ``progress`` gets (bytes so far, bytes in all).
 
     Raises :class:`TargetError` (what came so far stays), :class:`ProtocolError` for what no target of ours sends,
     :class:`WorkspaceError`.
     """
-    files = check_files(target.files(run_id))
+    listing = target.files(run_id)
+    files = check_files(listing)
     sizes, known = store.walk(folder), collected_files(store, folder)
     hashes = {file.path: file.sha256 for file in known}
     lacking = [
@@ -74,9 +108,13 @@ def collect(
         if progress is not None:
             progress(done, total)
     collected = [CollectedFile(file.path, file.size, file.sha256, file.executable) for file in files]
+    listed = {file.path for file in files}
+    # A run that is over loses nothing but to the target's cleaning, once it was collected.
+    collected += [file for file in known if file.path not in listed and _is_kept(store, file, sizes)]
+    collected.sort(key=lambda file: file.path)
     if collected != known:
         store.put_json(f"{folder}/{layout.FILES}", [file.document() for file in collected])
-    return collected
+    return Collection(tuple(collected), listing.skipped, listing.skipped_count)
 
 
 def collected_files(store: ObjectStore, folder: str) -> list[CollectedFile]:
@@ -100,6 +138,10 @@ def check_files(files: Iterable[RemoteFile]) -> list[RemoteFile]:
             raise ProtocolError(f"The target lists a file that no run of ours has: {file.path!r:.200}")
         checked[file.path] = file
     return [checked[path] for path in sorted(checked)]
+
+
+def _is_kept(store: ObjectStore, file: CollectedFile, sizes: Mapping[str, int]) -> bool:
+    return sizes.get(store.stored_name(file.path)) == file.size
 
 
 def _is_inside(path: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider.scriptrun.config import ScriptRunConfig
+from airflow_provider.scriptrun.errors import ConfigurationError
 from airflow_provider.scriptrun.runs.names import check_experiment_name
 from airflow_provider.scriptrun.runs.reporter import Printer
 from airflow_provider.scriptrun.runs.run import Run
@@ -12,7 +14,6 @@ from airflow_provider.scriptrun.runs.submission import submit
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from airflow_provider.scriptrun.config import ScriptRunConfig
     from airflow_provider.scriptrun.runs.workspace import Workspace
 
 
@@ -38,6 +39,11 @@ class Experiment:
         :param run_id: an id of your own; submitted twice it is the same run.
         :raises ScriptRunError: see :func:`.submission.submit`.
         """
+        if not isinstance(config, ScriptRunConfig):
+            raise ConfigurationError(
+                f"config must be a ScriptRunConfig, not {config!r:.100}",
+                advice="Write ScriptRunConfig('training', script='train.py')",
+            )
         return submit(
             config, workspace=self.workspace, experiment=self.name, run_id=run_id, tags=tags, reporter=Printer()
         )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun import errors
+from airflow_provider.scriptrun.runs import workspace_layout as layout
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider.scriptrun.targets.contract import RunStatus
 
 _KINDS: dict[Reason, type[errors.RunFailedError]] = {
@@ -31,10 +34,21 @@ _ADVICE: dict[Reason, str] = {
 }
 
 
-def error_for(status: RunStatus, run_id: str, log_uri: str) -> errors.RunFailedError | None:
+#: What ends a run before its script has started: what there is to read about it stands in build.log.
+_WHILE_PREPARING = frozenset({Reason.ENVIRONMENT, Reason.SNAPSHOT})
+#: So many of the lines that are quoted must end the log too: the log's own tail may be shorter.
+SHARED_LINES = 3
+#: Behind these words a build's message quotes the tool; the lines end build.log too.
+_QUOTATION = " Its last lines:\n"
+
+
+def error_for(status: RunStatus, run_id: str, uri: Callable[[str], str]) -> errors.RunFailedError | None:
     """Return the error that a final status amounts to, ``None`` for Completed.
 
-    Its message says how the run ended, where its whole log is, and its last lines (at most 20).
+    Its message says how the run ended, on which host, why, what to do next, where its whole log is, and its last lines
+    (at most 20) once.
+
+    :param uri: where a file of the run is in the workspace, for a person.
     """
     if status.status is Status.COMPLETED:
         return None
@@ -44,18 +58,37 @@ def error_for(status: RunStatus, run_id: str, log_uri: str) -> errors.RunFailedE
     kind = errors.RunFailedError if reason is None else _KINDS.get(reason, errors.RunFailedError)
     if reason is Reason.ENVIRONMENT and status.is_unresolvable:
         kind = errors.ResolutionError
-    advice = f"Its whole log is {log_uri}"
+    why, last_lines = _told_once(status.message, status.last_lines)
+    advice = f"Its whole log is {uri(layout.BUILD_LOG if reason in _WHILE_PREPARING else layout.RUN_LOG)}"
     if reason in _ADVICE:
         advice = f"{_ADVICE[reason]}. {advice}"
+    where = f" on {status.host.name}" if status.host is not None and status.host.name else ""
     return kind(
-        f"Run {run_id} ended as {status.status.value}: {_how(status, reason)}",
-        why=status.message,
+        f"Run {run_id} ended as {status.status.value}{where}: {_how(status, reason)}",
+        why=why,
         advice=advice,
         run_id=run_id,
         exit_code=status.exit_code,
         signal=status.signal,
-        last_lines=status.last_lines,
+        last_lines=last_lines,
     )
+
+
+def _told_once(message: str | None, last_lines: str | None) -> tuple[str | None, str | None]:
+    """Return the message without the lines that it quotes, where the log's last lines hold them, and those lines.
+
+    Behind the last line that is quoted stands the advice. What the log lacks stays in the message.
+    """
+    head, quotation, rest = (message or "").partition(_QUOTATION)
+    if not quotation or not last_lines:
+        return message, last_lines
+    shown = [line.rstrip() for line in last_lines.splitlines()]
+    *quoted, last = rest.split("\n")
+    ends = [line for line in shown if last == line or last.startswith(f"{line} ")]
+    if not ends or any(line.rstrip() not in shown for line in quoted[-SHARED_LINES:]):
+        return message, None  # it quotes what no log has, and its own lines are enough
+    advice = last[len(max(ends, key=len)) :].strip()
+    return f"{head}. {advice}".strip(), last_lines
 
 
 def _how(status: RunStatus, reason: Reason | None) -> str:

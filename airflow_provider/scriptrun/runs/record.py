@@ -43,10 +43,13 @@ _FIELDS: dict[str, Any] = {
 }
 
 
-def make_record(parts: Mapping[str, Any], *, output_files: int = MAX_OUTPUT_FILES) -> dict[str, Any]:
+def make_record(
+    parts: Mapping[str, Any], *, output_files: int = MAX_OUTPUT_FILES, not_brought: int = 0
+) -> dict[str, Any]:
     """Return the record of ``parts``, a mapping of the fields above (missing ones are filled in, others refused).
 
     :param output_files: at most so many outputs are named; ``outputs.count`` says how many there are.
+    :param not_brought: how many outputs are not among them, since they cannot be brought: ``left_out.not_brought``.
     """
     unknown = set(parts) - set(_FIELDS)
     if unknown:
@@ -56,14 +59,14 @@ def make_record(parts: Mapping[str, Any], *, output_files: int = MAX_OUTPUT_FILE
         value = parts.get(name)
         record[name] = {**empty, **(value or {})} if isinstance(empty, dict) else (empty if value is None else value)
     limits = {"metrics": MAX_METRICS, "command": MAX_COMMAND_ITEMS, "outputs": output_files, "text": MAX_TEXT}
-    small = _bounded(record, limits)
+    small = _bounded(record, limits, not_brought)
     while size_of(small) > MAX_RECORD_BYTES:
         largest = max(("metrics", "command", "outputs"), key=lambda name: size_of(small[name]))
         if limits[largest] > 0 and size_of(small[largest]) > MAX_TEXT:
             limits[largest] //= 2
         else:
             limits["text"] //= 2
-        small = _bounded(record, limits)
+        small = _bounded(record, limits, not_brought)
     return small
 
 
@@ -72,7 +75,7 @@ def size_of(value: Any) -> int:
     return len(json.dumps(value))
 
 
-def _bounded(record: Mapping[str, Any], limits: Mapping[str, int]) -> dict[str, Any]:
+def _bounded(record: Mapping[str, Any], limits: Mapping[str, int], not_brought: int) -> dict[str, Any]:
     text = limits["text"]
     small: dict[str, Any] = {}
     for name, value in record.items():
@@ -89,6 +92,7 @@ def _bounded(record: Mapping[str, Any], limits: Mapping[str, int]) -> dict[str, 
         "metrics": len(metrics) - len(small["metrics"]),
         "command": len(command) - len(small["command"]),
         "outputs": record["outputs"]["count"] - len(small["outputs"]["files"]),
+        "not_brought": not_brought,
     }
     small["left_out"] = {name: count for name, count in left_out.items() if count > 0}
     return small

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider.scriptrun.errors import RunNotFoundError, ScriptRunError, UnknownRunError
+from airflow_provider.scriptrun.errors import RunNotFoundError, ScriptRunError, TargetError, UnknownRunError
 from airflow_provider.scriptrun.runs import workspace_layout as layout
-from airflow_provider.scriptrun.runs.collect import check_files, collect
+from airflow_provider.scriptrun.runs.collect import Collection, check_files, collect
 from airflow_provider.scriptrun.runs.crash_points import AFTER_COLLECT, AFTER_END_BEFORE_COLLECT, crash_point
 from airflow_provider.scriptrun.runs.description import describe
 from airflow_provider.scriptrun.runs.lineage import DELIVERED, Nowhere, load_cursor, save_cursor
@@ -16,10 +17,11 @@ from airflow_provider.scriptrun.runs.log_view import LogView
 from airflow_provider.scriptrun.runs.metrics import Messages
 from airflow_provider.scriptrun.runs.outcome import error_for
 from airflow_provider.scriptrun.runs.progress import Progress
+from airflow_provider.scriptrun.runs.reach import reach
 from airflow_provider.scriptrun.runs.record import make_record
 from airflow_provider.scriptrun.runs.reporter import Printer, Quiet
 from airflow_provider.scriptrun.runs.run_folder import RunFolder
-from airflow_provider.scriptrun.runs.watch import Watch, reach
+from airflow_provider.scriptrun.runs.watch import Watch
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets.contract import Cursor, Handle, Stream
 from airflow_provider.scriptrun.targets.parse import run_status
@@ -27,12 +29,13 @@ from airflow_provider.scriptrun.targets.parse import run_status
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from airflow_provider.scriptrun.runs.collect import CollectedFile
     from airflow_provider.scriptrun.runs.lineage import LineageStore
     from airflow_provider.scriptrun.runs.reporter import Reporter
     from airflow_provider.scriptrun.runs.surroundings import Surroundings
     from airflow_provider.scriptrun.runs.workspace import Workspace
     from airflow_provider.scriptrun.targets.contract import ComputeTarget, RunStatus
+
+log = logging.getLogger(__name__)
 
 #: Beyond the grace that a script has: for the target to see everything dead and to answer.
 CANCEL_MARGIN_SECONDS = 30.0
@@ -291,19 +294,23 @@ class Run:
         progress = Progress(
             reporter, f"Collecting what run {self.id} left", is_terminal=self._surroundings().is_terminal
         )
-        files = reach(reporter, lambda: self._fetch(progress), deadline=began + COLLECT_PATIENCE_SECONDS)
+        found = reach(reporter, lambda: self._fetch(progress), deadline=began + COLLECT_PATIENCE_SECONDS)
         progress.finish()
+        if warning := found.warning():
+            reporter.warning(warning)
         messages = self.folder.messages() or Messages()
         if messages.bad_lines or messages.left_out:
             reporter.warning(
                 f"{messages.bad_lines} lines of {layout.MESSAGES} are no messages, "
                 f"and {messages.left_out} had more names than are kept."
             )
-        parts = describe(self.folder, self.experiment, status, files, messages)
+        parts = describe(self.folder, self.experiment, status, found.files, messages)
         parts["phases"]["collect"] = round(time.monotonic() - began, 3)
-        record = make_record(parts, output_files=self._surroundings().settings.outputs_record_files)
+        named = self._surroundings().settings.outputs_record_files
+        record = make_record(parts, output_files=named, not_brought=found.skipped_count)
         self.folder.put_record(record, status.document)
         crash_point(AFTER_COLLECT)
+        self._release()
         return record
 
     def raise_for_status(self) -> None:
@@ -311,7 +318,7 @@ class Run:
 
         To be called after :meth:`collect`, so that what the run left is not lost.
         """
-        error = error_for(self._final(), self.id, self.log_uri)
+        error = error_for(self._final(), self.id, self.folder.uri)
         if error is not None:
             raise error
 
@@ -367,12 +374,19 @@ class Run:
         self._status = status
         return status
 
-    def _fetch(self, progress: Progress) -> Sequence[CollectedFile]:
+    def _release(self) -> None:
+        """Tell the target that it may clean the run before its time. One that does not hear it only keeps it longer."""
+        try:
+            self.target().collected(self.id)
+        except TargetError as error:
+            log.debug("The target does not know that run %s was collected: %s", self.id, error)
+
+    def _fetch(self, progress: Progress) -> Collection:
         try:
             return collect(self.target(), self.id, self.folder.objects, self.folder.name, progress.reach)
         except UnknownRunError:
             # Its status is known, and terminal: it was cancelled before it had a folder.
-            return self.folder.files()
+            return Collection(tuple(self.folder.files()))
 
     def _final(self) -> RunStatus:
         if self._status is not None and self._status.is_terminal:

@@ -38,6 +38,7 @@ from airflow_provider.scriptrun.runs.lineage import (
 )
 from airflow_provider.scriptrun.runs.names import check_experiment_name, check_run_id, new_run_id
 from airflow_provider.scriptrun.runs.progress import Progress, readable
+from airflow_provider.scriptrun.runs.reach import reach
 from airflow_provider.scriptrun.runs.reporter import Quiet
 from airflow_provider.scriptrun.runs.request import (
     DAY_SECONDS,
@@ -47,7 +48,6 @@ from airflow_provider.scriptrun.runs.request import (
 )
 from airflow_provider.scriptrun.runs.run import Run
 from airflow_provider.scriptrun.runs.run_folder import RunFolder
-from airflow_provider.scriptrun.runs.watch import reach
 from airflow_provider.scriptrun.supervisor.protocol.canonical import digest
 
 if TYPE_CHECKING:
@@ -213,12 +213,13 @@ class _Submission:
         if ours is None:
             return None
         self.latest_run_id = ours.run_id
-        if ours.connection != name:
-            previous.leave(ours, self.lineage, self.surroundings, self.reporter)
-            return None
         # Who watches a run under an id of the caller's is not stored, so nothing is sure about its end.
-        may_move = not self.given_id and previous.has_surely_ended(ours, self.lineage)
-        return replace(ours, host_id="") if may_move else ours
+        has_ended = not self.given_id and previous.has_surely_ended(ours, self.lineage)
+        if ours.connection != name:
+            if not has_ended:
+                previous.leave(ours, self.surroundings, self.reporter)
+            return None
+        return replace(ours, host_id="") if has_ended else ours
 
     def _store(self, ours: Lineage | None, name: str, here: TargetFacts, limits: Limits) -> Lineage:
         ours = replace(
@@ -226,6 +227,7 @@ class _Submission:
             run_id=self.run_id,
             host_id=here.host.id,
             orphan_after_s=limits.orphan_after_s,
+            grace_s=limits.grace_s,
             watched_at=time.time(),
         )
         ours.save(self.lineage)

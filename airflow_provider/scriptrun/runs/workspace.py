@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider.scriptrun.errors import WorkspaceError
 from airflow_provider.scriptrun.runs import kept_snapshots
 from airflow_provider.scriptrun.runs import workspace_layout as layout
 from airflow_provider.scriptrun.runs.objects import open_store
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Mapping
 
     from airflow_provider.scriptrun.runs.objects import ObjectStore
@@ -30,6 +31,11 @@ class Workspace:
     """
 
     def __init__(self, root: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> None:
+        if not isinstance(root, (str, os.PathLike)) and not hasattr(root, "fs"):
+            raise WorkspaceError(
+                f"A workspace's root must be a path or a URL, not {root!r:.100}",
+                advice="Write for instance Workspace('s3://team-bucket/scriptrun'), or Workspace.from_config()",
+            )
         self.objects: ObjectStore = open_store(root, storage_options)
 
     @classmethod
