@@ -24,7 +24,7 @@ STATE = pathlib.Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
 def train_local():
     """The DAG; its name is its id."""
 
-    @task.virtualenv(requirements=["scikit-learn>=1.5,<2"], venv_cache_path=STATE / "virtualenvs")
+    @task.virtualenv(requirements=["scikit-learn>=1.5,<2"], python_version="3", venv_cache_path=STATE / "virtualenvs")
     def prepare_data(folder: str) -> str:
         """Write scikit-learn's bundled diabetes data set to a CSV file and return its path."""
         import pathlib
