@@ -23,6 +23,8 @@ from airflow_provider.scriptrun.errors import (
     WorkspaceError,
 )
 from airflow_provider.scriptrun.runs import Experiment, Run, Workspace, surroundings
+from airflow_provider.scriptrun.runs.lineage import LINEAGE, Attempt
+from airflow_provider.scriptrun.runs.submission import submit
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
 from tests.runs.fakes import Ears, FakeSurroundings
 
@@ -246,7 +248,9 @@ def test_a_cancelled_run_is_dead_and_can_be_collected(experiment, tmp_path):
     watching = threading.Thread(target=run.watch, args=(ears,))
     watching.start()
     ears.heard("here")
-    assert experiment.get_run(run.id).cancel() is Status.CANCELED
+    other = experiment.get_run(run.id)
+    assert other.cancel() is Status.CANCELED
+    other.close()
     watching.join(30)
     assert run.collect()["status"] == "Canceled"
     with pytest.raises(RunCanceledError):
@@ -320,6 +324,45 @@ def test_the_same_run_id_twice_starts_the_script_once(experiment, tmp_path):
         run.wait_for_completion()
     experiment.submit(config("count.py"), run_id="mine").wait_for_completion()
     assert (tmp_path / "count").read_text() == "x"
+
+
+class LateStore:
+    """A lineage store that two share, and that is empty for both: each is held up until the other has looked too."""
+
+    def __init__(self):
+        self.values, self._looked = {}, threading.Barrier(2)
+
+    def get(self, name):
+        value = self.values.get(name)
+        if name == LINEAGE and value is None:
+            self._looked.wait(30)
+        return value
+
+    def set(self, name, value):
+        self.values[name] = value
+
+
+def test_two_tries_that_race_with_an_empty_store_start_the_script_once(world, tmp_path):
+    (tmp_path / "source" / "count.py").write_text(f"open({str(tmp_path / 'count')!r}, 'a').write('x')\n")
+    store, runs = LateStore(), []
+
+    def attempt(number):
+        run = submit(
+            config("count.py"), workspace=Workspace.from_config(), experiment="churn", lineage=store,
+            seed="this task of this DAG run", attempt=Attempt(number, 3), reporter=Ears(), surroundings=world,
+        )  # fmt: skip
+        runs.append(run)
+        run.wait_for_completion()
+
+    threads = [threading.Thread(target=attempt, args=(1,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(runs) == 2
+    assert len({run.id for run in runs}) == 1
+    assert (tmp_path / "count").read_text() == "x"
+    assert store.values[LINEAGE]["run_id"] in {runs[0].id}
 
 
 @pytest.mark.needs("s3")

@@ -22,7 +22,7 @@ from airflow_provider.scriptrun.errors import (
     UnknownRunError,
     WorkspaceError,
 )
-from airflow_provider.scriptrun.runs import lease, reach
+from airflow_provider.scriptrun.runs import lease, reach, start
 from airflow_provider.scriptrun.runs.lineage import CURSOR, DELIVERED, LINEAGE, Attempt
 from airflow_provider.scriptrun.runs.run import Run
 from airflow_provider.scriptrun.runs.submission import submit
@@ -70,12 +70,12 @@ class World:
             target.trouble.append(OtherHostError("another host", why="its id is another"))
         return target
 
-    def submit(self, *, run_id=None, attempt=None, tags=None, should_stop=None, **fields) -> Run:
+    def submit(self, *, run_id=None, attempt=None, tags=None, should_stop=None, seed=None, refresh=False, **fields):
         fields = {"source_directory": "source", "script": "train.py", "compute_target": "fake", **fields}
         return submit(
             ScriptRunConfig(**fields), workspace=self.workspace, experiment="churn", reporter=self.ears,
             lineage=None if run_id else self.state, surroundings=self.surroundings, run_id=run_id, attempt=attempt,
-            tags=tags, should_stop=should_stop, airflow={"dag_id": "d"},
+            tags=tags, should_stop=should_stop, airflow={"dag_id": "d"}, seed=seed, refresh_environment=refresh,
         )  # fmt: skip
 
     def calls(self, *verbs) -> list[str]:
@@ -442,3 +442,46 @@ def test_outputs_that_cannot_be_brought_are_told_and_counted(world):
     assert run.collect(reporter=world.ears)["left_out"] == {"not_brought": 2}
     (warning,) = world.ears.warnings
     assert "2 that cannot be brought: 'outputs/link' (it leads outside), 'outputs/pipe' (it is a FIFO)" in warning
+
+
+def test_a_refresh_is_asked_for_in_the_plan(world):
+    environment = Environment.from_pip_requirements("e", "requirements.txt")
+    (world.folder / "requirements.txt").write_text("iniconfig\n")
+    world.submit(environment=environment)
+    assert world.target.request.environment["delivery"]["refresh"] is False
+    world.submit(environment=environment, refresh=True)
+    assert world.target.request.environment["delivery"]["refresh"] is True
+
+
+def test_two_that_find_no_lineage_choose_the_same_one_and_each_target_has_its_own(world):
+    first = world.submit(seed="this task of this DAG run")
+    world.state.clear()
+    second = world.submit(seed="this task of this DAG run")
+    elsewhere = world.submit(seed="this task of this DAG run", compute_target="other")
+    again = world.submit(seed="this task of this DAG run")
+    lineages = [run.submission["handle"]["lineage"] for run in (first, second, elsewhere, again)]
+    assert lineages[0] == lineages[1]
+    assert len(set(lineages)) == 3
+    world.state.clear()
+    assert world.submit(seed="another").submission["handle"]["lineage"] not in lineages
+
+
+def test_a_start_long_after_the_lineage_was_stored_is_stored_anew(world, monkeypatch):
+    world.target.has_snapshot = False
+    send = world.target.send
+
+    def slow(snapshot, **options):
+        monkeypatch.setattr(start, "WATCHED_SECONDS", -1.0)
+        world.state[LINEAGE]["watched_at"] = 0.0
+        return send(snapshot, **options)
+
+    monkeypatch.setattr(world.target, "send", slow)
+    world.submit()
+    assert time.time() - world.state[LINEAGE]["watched_at"] < 60
+
+
+def test_a_run_of_the_callers_id_that_may_be_watched_is_asked_about_however_old_it_is(world, monkeypatch):
+    world.submit(run_id="mine")
+    monkeypatch.setattr(lease, "LEASE_MARGIN_SECONDS", -1e9)
+    world.submit(run_id="mine", compute_target="other")
+    assert ("cancel", "mine", Reason.SUPERSEDED) in world.target.calls

@@ -53,11 +53,11 @@ class Attendance:
         self._state = TaskState(context)
         self._reporter = TaskLog(log)
 
-    def attend(self, config: ScriptRunConfig, experiment: str) -> dict[str, Any]:
+    def attend(self, config: ScriptRunConfig, experiment: str, *, refresh_environment: bool = False) -> dict[str, Any]:
         """Return the record of a run that Completed. Raises the error of the tree that says how it ended otherwise."""
         run: Run | None = None
         try:
-            run = self._submit(config, experiment)
+            run = self._submit(config, experiment, refresh_environment)
             return self._follow(run)
         except AirflowTaskTimeout:
             self._deadline.heed()
@@ -82,18 +82,20 @@ class Attendance:
     def _should_stop(self) -> bool:
         return self._told_to_stop() or self._deadline.passed
 
-    def _submit(self, config: ScriptRunConfig, experiment: str) -> Run:
+    def _submit(self, config: ScriptRunConfig, experiment: str, refresh_environment: bool) -> Run:
         return submit(
             config,
             workspace=Workspace.from_config(self._surroundings),
             experiment=experiment,
             lineage=self._state,
+            seed=task_facts.seed(self._context),
             attempt=task_facts.attempt(self._context),
             airflow=task_facts.record_part(self._context),
             bundle=task_facts.bundle(self._context),
             reporter=self._reporter,
             surroundings=self._surroundings,
             should_stop=self._should_stop,
+            refresh_environment=refresh_environment,
         )
 
     def _deliver(self, run: Run) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class ScriptRunOperator(BaseOperator):
     :param compute_target: an Airflow connection id, or ``local``; takes the place of the config's.
     :param environment_variables: added to the config's, and win over them.
     :param tags: added to the config's, and win over them.
+    :param refresh_environment: resolve the environment's requirements again at every run that starts, whatever the
+        target has kept. Not templated.
     :param retries: Default: what ``default_args`` or ``[core] default_task_retries`` say, else three, which then are
         not spent on a script that fails (see ``retry_policy``).
     :param retry_policy: Default: one that gives up at once where another try would end in the same way.
@@ -62,6 +64,7 @@ class ScriptRunOperator(BaseOperator):
         compute_target: str | None = None,
         environment_variables: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
+        refresh_environment: bool = False,
         retries: int | None = None,
         retry_policy: RetryPolicy | None = None,
         **kwargs: Any,
@@ -75,6 +78,7 @@ class ScriptRunOperator(BaseOperator):
         self.compute_target = compute_target
         self.environment_variables = environment_variables
         self.tags = tags
+        self.refresh_environment = refresh_environment
         self._told_to_stop = False
         _refuse_mistakes(vars(self))
 
@@ -104,7 +108,7 @@ class ScriptRunOperator(BaseOperator):
         experiment = self.experiment or experiment_name(context["dag"].dag_id)
         with Deadline(is_set=self.execution_timeout is not None) as deadline:
             attendance = Attendance(context, self.log, told_to_stop=lambda: self._told_to_stop, deadline=deadline)
-            return attendance.attend(config, experiment)
+            return attendance.attend(config, experiment, refresh_environment=self.refresh_environment)
 
 
 def _overrides(fields: Mapping[str, Any]) -> dict[str, Any]:

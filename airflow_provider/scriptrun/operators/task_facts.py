@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,18 @@ def attempt(context: Context) -> Attempt:
     ti = context["ti"]
     clear_number = getattr(context.get("dag_run"), "clear_number", None)
     return Attempt(try_number=ti.try_number, max_tries=ti.max_tries, clear_number=clear_number or 0)
+
+
+def seed(context: Context) -> str | None:
+    """Return what names this task of this DAG run, and of no other one that is called the same.
+
+    A DAG run that was deleted and made again, or one of another deployment, began at another microsecond. ``None``
+    where Airflow does not say when it began.
+    """
+    ti, began = context["ti"], getattr(context.get("dag_run"), "start_date", None)
+    if began is None:
+        return None
+    return json.dumps([ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index, str(began)])
 
 
 def dag_folder(context: Context) -> Path:

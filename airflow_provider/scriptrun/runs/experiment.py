@@ -32,11 +32,17 @@ class Experiment:
         return f"{type(self).__name__}({self.workspace!r}, {self.name!r})"
 
     def submit(
-        self, config: ScriptRunConfig, *, run_id: str | None = None, tags: Mapping[str, str] | None = None
+        self,
+        config: ScriptRunConfig,
+        *,
+        run_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        refresh_environment: bool = False,
     ) -> Run:
         """Start a run from plain Python, with no scheduler, and return it without waiting for its end.
 
         :param run_id: an id of your own; submitted twice it is the same run.
+        :param refresh_environment: resolve the environment's requirements again, whatever the target has kept.
         :raises ScriptRunError: see :func:`.submission.submit`.
         """
         if not isinstance(config, ScriptRunConfig):
@@ -45,7 +51,13 @@ class Experiment:
                 advice="Write ScriptRunConfig('training', script='train.py')",
             )
         return submit(
-            config, workspace=self.workspace, experiment=self.name, run_id=run_id, tags=tags, reporter=Printer()
+            config,
+            workspace=self.workspace,
+            experiment=self.name,
+            run_id=run_id,
+            tags=tags,
+            reporter=Printer(),
+            refresh_environment=refresh_environment,
         )
 
     def get_run(self, run_id: str) -> Run:

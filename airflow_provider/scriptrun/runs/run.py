@@ -228,20 +228,20 @@ class Run:
         :param raise_on_error: raise the :class:`RunFailedError` that says how it ended, unless it is Completed.
         """
         reporter = Printer() if show_output else Quiet()
-        if self.record is None:
-            try:
+        try:
+            if self.record is None:
                 self.watch(reporter)
                 self.collect(reporter=reporter)
-            except KeyboardInterrupt:
-                reporter.warning(
-                    f"Run {self.id} goes on. run.cancel() ends it; "
-                    f"Run.get(workspace, {self.id!r}).wait_for_completion() comes back to it."
-                )
-                raise
-            finally:
-                self.close()
-        elif show_output:
-            self._print_log(reporter)
+            elif show_output:
+                self._print_log(reporter)
+        except KeyboardInterrupt:
+            reporter.warning(
+                f"Run {self.id} goes on. run.cancel() ends it; "
+                f"Run.get(workspace, {self.id!r}).wait_for_completion() comes back to it."
+            )
+            raise
+        finally:
+            self.close()
         if raise_on_error:
             self.raise_for_status()
         return self.get_details()

@@ -1,0 +1,156 @@
+"""The start of one run on its target: asked for, sent what it lacks, accepted or joined."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider.scriptrun.errors import (
+    RunCanceledError,
+    RunSupersededError,
+    ScriptRunError,
+    TargetRefusedError,
+)
+from airflow_provider.scriptrun.runs.crash_points import AFTER_START, crash_point
+from airflow_provider.scriptrun.runs.lease import WATCHED_SECONDS
+from airflow_provider.scriptrun.runs.progress import Progress, readable
+from airflow_provider.scriptrun.runs.reach import reach
+from airflow_provider.scriptrun.runs.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider.scriptrun.runs.lineage import Lineage, LineageStore
+    from airflow_provider.scriptrun.runs.reporter import Reporter
+    from airflow_provider.scriptrun.runs.run_folder import RunFolder
+    from airflow_provider.scriptrun.runs.surroundings import Surroundings
+    from airflow_provider.scriptrun.runs.workspace import Workspace
+    from airflow_provider.scriptrun.snapshot import Snapshot
+    from airflow_provider.scriptrun.targets.contract import ComputeTarget, Started, StartRequest
+
+
+@dataclass
+class Start:
+    """A start whose lineage is stored already.
+
+    :param document: what the workspace keeps of it.
+    :param folder: where.
+    :param given_id: the run id is the caller's.
+    """
+
+    target: ComputeTarget
+    request: StartRequest
+    document: dict[str, Any]
+    ours: Lineage
+    lineage: LineageStore
+    workspace: Workspace
+    folder: RunFolder
+    surroundings: Surroundings
+    reporter: Reporter
+    should_stop: Callable[[], bool]
+    given_id: bool
+
+    def run(self, snapshot: Snapshot) -> Run:
+        """Ask for it, send what is missing, and return the run that there is now: this one, or the one joined.
+
+        Raises what :func:`.submission.submit` raises about targets and runs.
+        """
+        from airflow_provider.scriptrun.targets.contract import Outcome
+
+        # Under an id of the caller's, an earlier submission may stand here: it stays, if that is the run that we join.
+        earlier = self.folder.submission if self.given_id and self.folder.is_known() else None
+        self.folder.put_submission(self.document)
+        started = self._ask()
+        if started.outcome is Outcome.MISSING:
+            self._send(snapshot)
+            self.folder.put_submission(self.document)
+            started = self._ask()
+        if started.outcome is Outcome.MISSING:
+            raise TargetRefusedError(
+                f"The target {self.target.name} asks for snapshot {snapshot.id} again after it was sent",
+                advice="Is its disk full, or its root cleaned by something else?",
+            )
+        crash_point(AFTER_START)
+        if started.outcome is Outcome.SUPERSEDED:
+            self.folder.withdraw()
+            raise RunSupersededError(
+                f"A newer try ({started.try_number}) of this task has taken over with run {started.run_id}",
+                advice="Nothing was touched; look at that try",
+                run_id=started.run_id,
+            )
+        if started.outcome is Outcome.CANCELED:
+            raise RunCanceledError(
+                f"Run {self.request.run_id} was cancelled before it started", run_id=self.request.run_id
+            )
+        if earlier is not None and started.joined:
+            self.folder.put_submission(earlier)
+        run = self._accepted(started)
+        self._collect_previous(started)
+        return run
+
+    def _ask(self) -> Started:
+        def ask() -> Started:
+            # A snapshot may have been hours on its way, and from now on the run may be there.
+            self._watched()
+            return self.target.start(self.request)
+
+        return reach(self.reporter, ask, should_stop=self.should_stop)
+
+    def _watched(self) -> None:
+        """Store that somebody looks after the run of this lineage, if that was long ago."""
+        if time.time() - self.ours.watched_at > WATCHED_SECONDS:
+            self.ours = replace(self.ours, watched_at=time.time())
+            self.ours.save(self.lineage)
+
+    def _send(self, snapshot: Snapshot) -> None:
+        began = time.monotonic()
+        progress = Progress(self.reporter, f"Sending to {self.target.name}", is_terminal=self.surroundings.is_terminal)
+        sent = reach(
+            self.reporter, lambda: self.target.send(snapshot, progress=progress.reach), should_stop=self.should_stop
+        )
+        progress.finish()
+        self.document["phases"]["send"] = round(time.monotonic() - began, 3)
+        self.document["snapshot"].update(sent_files=sent.files, sent_bytes=sent.bytes)
+        self.reporter.note(f"Sent {sent.files} files ({readable(sent.bytes)}) to {self.target.name}.")
+
+    def _accepted(self, started: Started) -> Run:
+        run = Run(
+            self.workspace,
+            self.request.experiment,
+            started.run_id,
+            surroundings=self.surroundings,
+            lineage=self.lineage,
+        )
+        if started.joined:
+            self.reporter.note(f"Joined run {started.run_id}, which was there already.")
+        else:
+            self.reporter.note(f"Run {started.run_id} was accepted by {self.target.name}.")
+        if started.run_id == self.request.run_id:
+            run.attach(self.target, restart=lambda: self.target.start(self.request))
+            return run
+        # The lineage has a run: that one is ours to watch, and what we prepared is nobody's.
+        self.ours = replace(self.ours, run_id=started.run_id)
+        self.ours.save(self.lineage)
+        self.folder.withdraw()
+        if not run.folder.is_known():
+            # Its own submission never reached this workspace (another one was configured then): ours describes it best.
+            handle = self.target.handle(started, self.ours.id).document()
+            run.folder.put_submission({**self.document, "run_id": started.run_id, "handle": handle})
+        run.attach(self.target)
+        return run
+
+    def _collect_previous(self, started: Started) -> None:
+        """Bring what earlier runs of this lineage left, while the target keeps it."""
+        for run_id in started.previous:
+            run = Run(self.workspace, self.request.experiment, run_id, surroundings=self.surroundings)
+            if not run.folder.is_known() or run.record is not None:
+                continue
+            self.reporter.note(f"Collecting what run {run_id} of an earlier try left.")
+            try:
+                run.collect()
+            except ScriptRunError as error:
+                self.reporter.warning(f"What run {run_id} left could not be collected: {error}")
+            finally:
+                run.close()
+                self._watched()  # that may have taken long, and only now somebody polls the new one
