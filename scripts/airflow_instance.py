@@ -75,6 +75,7 @@ class AirflowInstance:
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
             "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+            "AIRFLOW__SCRIPTRUN__LOCAL_ROOT": str(self.home / "target"),
             **self.options,
         }
 
@@ -268,8 +269,10 @@ def _printed(lines: list[str], *, whole: bool) -> list[str]:
     """Only what the task printed between the report's rules, or all of the log where it failed."""
     if whole:
         return lines
-    rules = [number for number, line in enumerate(lines) if line.startswith("=====")]
-    return lines[rules[0] : rules[-1] + 1] if len(rules) >= 2 else lines
+    rules = [number for number, line in enumerate(lines) if line.startswith("=====")] or [0]
+    # the log's own lines may stand between those that the task printed: the two arrive on different ways
+    between = [line for line in lines[rules[0] : rules[-1] + 1] if not line.startswith(("::", "Done. Returned"))]
+    return between if len(rules) >= 2 else lines
 
 
 def _up(instance: AirflowInstance) -> int:
