@@ -23,16 +23,19 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 def main() -> int:
     """Measure, print, and write where asked. The exit code says whether every promise was kept."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*NAMES, []], default=list(NAMES), metavar="name")
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(NAMES))
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(NAMES)
+    if unknown:
+        parser.error(f"there is no {min(unknown)}; choose from {', '.join(NAMES)}")
 
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
     )
     print(f"load before: {os.getloadavg()[0]:.2f}\n", flush=True)
     missed = False
-    for name in arguments.names:
+    for name in arguments.names or NAMES:
         rows: list[Row] = importlib.import_module(f"benchmarks.{name}").rows()
         print(f"{name}\n{text(rows)}\n", flush=True)
         missed |= any(row.reached is False for row in rows)
