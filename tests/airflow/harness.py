@@ -15,6 +15,7 @@ import signal
 import threading
 import uuid
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
@@ -45,6 +46,8 @@ class Stored:
     xcom: dict[str, Any] = field(default_factory=dict)
     rendered: dict[str, Any] = field(default_factory=dict)
     away: bool = False  #: the API server cannot be reached
+    #: When the DAG run began: another DAG run of the same name began at another time.
+    began: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat())
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,7 @@ class FakeAirflow:
                 "data_interval_start": NOW,
                 "data_interval_end": NOW,
                 "run_after": NOW,
-                "start_date": NOW,
+                "start_date": stored.began,
                 "end_date": None,
                 "clear_number": stored.clear_number,
                 "run_type": "manual",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +21,7 @@ from airflow_provider.scriptrun import (
     Workspace,
 )
 from airflow_provider.scriptrun.operators.experiment_name import experiment_name
-from airflow_provider.scriptrun.operators.task_facts import bundle
+from airflow_provider.scriptrun.operators.task_facts import bundle, seed
 from airflow_provider.scriptrun.snapshot.git import Bundle
 from tests.airflow.harness import RUN_ID, FakeAirflow
 from tests.airflow.project import Project, open_descriptors, until
@@ -452,3 +454,25 @@ def test_an_api_server_that_is_away_is_not_taken_for_a_missing_connection(projec
     outcome = airflow.run(operator(project, config=config))
     assert outcome.state == "up_for_retry"
     assert not isinstance(outcome.error, ConfigurationError)
+
+
+def test_a_task_can_ask_for_its_environment_to_be_resolved_again(project: Project) -> None:
+    found = []
+    for options in ({}, {"refresh_environment": True}):
+        record = FakeAirflow().run(operator(project, **options)).record
+        submission = Run.from_record(record, Workspace(project.workspace)).submission
+        found.append(submission["environment"]["delivery"]["refresh"])
+    assert found == [False, True]
+    assert "refresh_environment" not in ScriptRunOperator.template_fields
+
+
+def test_the_lineage_of_a_task_is_named_by_it_and_when_its_dag_run_began() -> None:
+    def named(began: datetime | None = datetime(2026, 1, 1, tzinfo=timezone.utc), **other: Any) -> str | None:
+        ti = SimpleNamespace(**{"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": None, **other})
+        context: Any = {"ti": ti, "dag_run": SimpleNamespace(start_date=began)}
+        return seed(context)
+
+    later = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=1)
+    assert named() == named()
+    assert len({named(), named(task_id="u"), named(map_index=0), named(run_id="s"), named(began=later)}) == 5
+    assert named(began=None) is None
