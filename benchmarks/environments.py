@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.report import Row, row
 
-ROUNDS = 2
+ROUNDS = 4
 REUSES = 20
 REQUIREMENTS = ["numpy", "scipy", "scikit-learn"]
 BUILD_AT_MOST = 1.1
