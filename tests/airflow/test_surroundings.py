@@ -85,6 +85,14 @@ def test_what_a_connection_keeps_secret_is_masked_line_by_line_and_the_rest_is_n
     assert redact("say /data/runs") == "say /data/runs"
 
 
+def test_a_variable_that_holds_no_connection_is_not_called_missing(
+    surroundings: AirflowSurroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BROKEN", '{"conn_type": "scriptrun_local"')
+    with pytest.raises(ConfigurationError, match="AIRFLOW_CONN_BROKEN is set, and holds no connection"):
+        surroundings.connection("broken")
+
+
 def test_a_missing_connection_names_the_variable_to_set(surroundings: AirflowSurroundings, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="AIRFLOW_CONN_NO_SUCH_BOX"):
         surroundings.connection("no_such_box")

@@ -293,6 +293,19 @@ def test_a_target_without_conda_is_told_what_it_needs_by_name(layout, conda, mon
         prepare(layout, conda_plan("python", "gdal"))
 
 
+def test_an_existing_conda_environment_without_conda_is_an_error_about_that_environment(layout, conda, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    with pytest.raises(EnvironmentFailed, match=r"conda environment train cannot be found: .* neither conda nor"):
+        prepare(layout, plan_of(kind="existing_conda", conda={"environment": "train"}))
+
+
+def test_a_program_that_is_no_python_is_refused_without_our_own_question_to_it(layout):
+    with pytest.raises(EnvironmentFailed) as caught:
+        prepare(layout, plan_of(kind="user_managed", interpreter="/bin/ls"))
+    assert "/bin/ls does not behave as a Python 3 interpreter (exit code 2)" in str(caught.value)
+    assert "import" not in str(caught.value)
+
+
 def test_an_existing_conda_environment_is_found_by_the_list_of_conda(layout, conda, venv, tmp_path):
     tools, log = conda
     prefix = tmp_path / "conda" / "envs" / "train"

@@ -69,6 +69,11 @@ def test_a_wrong_field_of_a_connection_is_named(extra):
         open_target("vm", with_connection(**extra))
 
 
+def test_an_unknown_field_of_a_connection_is_refused_with_the_closest_name():
+    with pytest.raises(ConfigurationError, match=r"'rooot' is no field of a scriptrun_local .* Did you mean root"):
+        open_target("vm", with_connection(rooot="/x"))
+
+
 def test_variables_of_a_connection_may_be_an_object_or_its_text():
     for value in ({"A": "1"}, '{"A": "1"}'):
         assert open_target("vm", with_connection(environment_variables=value)).variables == {"A": "1"}

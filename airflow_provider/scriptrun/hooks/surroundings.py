@@ -78,10 +78,16 @@ class AirflowSurroundings:
         """
         found = lookup.connection(connection_id)
         if found is None:
+            variable = f"AIRFLOW_CONN_{connection_id.upper()}"
+            if os.environ.get(variable):
+                raise ConfigurationError(
+                    f"The variable {variable} is set, and holds no connection that Airflow can read",
+                    advice='Write JSON, for instance {"conn_type": "scriptrun_local"}, or a URI into it',
+                )
             raise ConfigurationError(
                 f"There is no Airflow connection {connection_id!r}",
                 advice="Make one in Airflow (Admin, Connections), or set the variable "
-                f"AIRFLOW_CONN_{connection_id.upper()} to its JSON or URI. The id `local` needs none: it is this host.",
+                f"{variable} to its JSON or URI. The id `local` needs none: it is this host.",
             )
         extra = _extras(found)
         fields = ConnectionFields(

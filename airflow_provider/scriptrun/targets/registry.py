@@ -101,6 +101,7 @@ def _open_local(
 ) -> ComputeTarget:
     from airflow_provider.scriptrun.targets.local import LocalTarget
 
+    _refuse_unknown(connection, ("root", "interpreter", "max_runs", "environment_variables"))
     settings = surroundings.settings
     return LocalTarget(
         _text(connection, "root") or settings.local_root,
@@ -112,6 +113,18 @@ def _open_local(
         host_id=host_id,
         version=version,
     )
+
+
+def _refuse_unknown(connection: ConnectionLike, known: tuple[str, ...]) -> None:
+    from difflib import get_close_matches
+
+    for name in connection.extra:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            raise ConfigurationError(
+                f"The connection {connection.id}: {name!r:.100} is no field of a {connection.type} connection",
+                advice=(f"Did you mean {close[0]}? " if close else "") + f"There are {', '.join(known)}.",
+            )
 
 
 def _text(connection: ConnectionLike, field: str) -> str | None:

@@ -13,6 +13,8 @@ from .version import satisfies
 
 #: An interpreter that has not answered after this hangs: a shim on a dead network drive, for instance.
 PROBE_TIMEOUT_S = 60.0
+#: Of what a program says that is no Python, so many characters are quoted.
+LONGEST_COMPLAINT = 300
 #: Printed as the last line: what ``.pth`` files print comes before it.
 _PROBE = """
 import json, os, sys
@@ -166,13 +168,19 @@ def _ask(executable: str) -> Interpreter:
         said = json.loads(text)
         facts = Interpreter(**said)
     except (ValueError, TypeError):
-        complaint = answer.stderr.decode("utf-8", "replace").strip()[-2000:]
+        complaint = _complaint(answer.stderr)
         raise EnvironmentFailed(
-            "%s does not behave as a Python 3 interpreter (exit code %d)%s"
-            % (executable, answer.returncode, ": " + complaint if complaint else "."),
+            "%s does not behave as a Python 3 interpreter (exit code %d)%s."
+            % (executable, answer.returncode, ": " + complaint if complaint else ""),
             "Name a Python 3.8 or later.",
         ) from None
     return facts
+
+
+def _complaint(stderr: bytes) -> str:
+    """Return the last line of what a program had to say, unless it is our own question, which explains nothing."""
+    line = stderr.decode("utf-8", "replace").strip().rpartition("\n")[2].rstrip(".")
+    return "" if "json.dumps" in line else line[-LONGEST_COMPLAINT:]
 
 
 def locate(name: str) -> str:

@@ -33,6 +33,10 @@ _ACTIVATE = 'for script in "$CONDA_PREFIX"/etc/conda/activate.d/*.sh; do . "$scr
 _SHELL_VARIABLES = ("_", "SHLVL", "PWD", "OLDPWD", "PATH", "PS1", "CONDA_PREFIX")
 
 
+class NoConda(EnvironmentFailed):
+    """The target has no conda-like program."""
+
+
 def find_program(tools: Mapping[str, str]) -> Tuple[str, str]:
     """Return (name, path) of the conda-like program to use. Raises ``EnvironmentFailed`` where there is none."""
     for name in _PROGRAMS:
@@ -48,7 +52,7 @@ def find_program(tools: Mapping[str, str]) -> Tuple[str, str]:
             path = os.path.join(os.path.expanduser(place), "bin", name)
             if os.access(path, os.X_OK):
                 return name, path
-    raise EnvironmentFailed(
+    raise NoConda(
         "The environment asks for packages of conda, and the target has neither conda nor mamba nor micromamba.",
         _ADVICE,
     )
@@ -99,7 +103,14 @@ def find_environment(name: str, tools: Mapping[str, str]) -> str:
     known = [prefix for prefix in _registered() if os.path.basename(prefix) == name and _is_environment(prefix)]
     if len(known) == 1:
         return known[0]
-    listed = _listed(tools)
+    try:
+        listed = _listed(tools)
+    except NoConda:
+        raise EnvironmentFailed(
+            "The conda environment %s cannot be found: the target has neither conda nor mamba nor micromamba "
+            "to ask, and ~/.conda/environments.txt there does not list one such." % name,
+            "Install one of them on the target so that it is on PATH, or name the environment by its absolute path.",
+        ) from None
     if name == "base" and listed:
         return listed[0]
     fitting = [prefix for prefix in listed[1:] if os.path.basename(prefix) == name] or known
