@@ -59,6 +59,8 @@ def error_for(status: RunStatus, run_id: str, uri: Callable[[str], str]) -> erro
     if reason is Reason.ENVIRONMENT and status.is_unresolvable:
         kind = errors.ResolutionError
     why, last_lines = _told_once(status.message, status.last_lines)
+    if reason in (Reason.SCRIPT, Reason.SIGNAL) and (status.exit_code, status.signal) != (None, None):
+        why = None  # the target's message says what the first sentence says
     advice = f"Its whole log is {uri(layout.BUILD_LOG if reason in _WHILE_PREPARING else layout.RUN_LOG)}"
     if reason in _ADVICE:
         advice = f"{_ADVICE[reason]}. {advice}"
@@ -88,7 +90,7 @@ def _told_once(message: str | None, last_lines: str | None) -> tuple[str | None,
     if not ends or any(line.rstrip() not in shown for line in quoted[-SHARED_LINES:]):
         return message, None  # it quotes what no log has, and its own lines are enough
     advice = last[len(max(ends, key=len)) :].strip()
-    return f"{head}. {advice}".strip(), last_lines
+    return f"{head.rstrip('.')}. {advice}".strip(), last_lines
 
 
 def _how(status: RunStatus, reason: Reason | None) -> str:
