@@ -17,6 +17,8 @@ from tests.airflow.tries import WHOLE_LOG, Tries
 if TYPE_CHECKING:
     from tests.airflow.workers import Nursery
 
+pytestmark = pytest.mark.slow
+
 #: How often each named crash is repeated.
 ROUNDS = int(os.environ.get("SCRIPTRUN_CRASH_ROUNDS", "20"))
 #: Airflow kills a task that it told to stop after this time.

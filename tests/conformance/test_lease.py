@@ -22,6 +22,7 @@ def test_a_run_that_nobody_polls_is_orphaned_though_its_status_is_asked_for(clie
     assert (status.status, status.reason) == (Status.FAILED, Reason.ORPHANED) or status.reason is Reason.ORPHANED
 
 
+@pytest.mark.slow
 def test_a_run_that_is_polled_lives(client, place, target):
     fifo = place.fifo(uuid.uuid4().hex)
     started = client.start(SCRIPT, argv=("python", "main.py", fifo), limits=LIMITS)

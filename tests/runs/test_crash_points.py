@@ -12,6 +12,8 @@ import pytest
 
 from airflow_provider.scriptrun.runs import crash_points
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 POINTS = [value for name, value in vars(crash_points).items() if name.isupper() and name != "VARIABLE"]
 SCRIPT = """

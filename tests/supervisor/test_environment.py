@@ -305,6 +305,7 @@ def test_a_full_disk_is_one_clear_error(layout, wheels, monkeypatch):
     assert no_drafts(layout)
 
 
+@pytest.mark.slow
 def test_without_uv_pip_builds_an_environment_that_works(layout, wheels, monkeypatch, capfd):
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     plan = plan_of("alpha", wheels=wheels)

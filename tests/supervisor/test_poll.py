@@ -218,6 +218,7 @@ def test_a_run_that_nobody_watches_ends_itself(session, target):
     assert "0.6 s" in status["message"]
 
 
+@pytest.mark.slow
 def test_a_run_that_somebody_watches_goes_on(session, gate):
     path, open_gate = gate
     request = start_request("sh", "-c", 'read line < "$0"', str(path), orphan_after_s=1.5)

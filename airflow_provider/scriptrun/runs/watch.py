@@ -147,8 +147,8 @@ class Watch:
         self.status = status
         if status.status is self._shown:
             return
-        self._shown = status.status
-        if status.status is Status.PREPARING:
+        is_first, self._shown = self._shown is None, status.status
+        if is_first:
             crash_point(WHILE_PREPARING)
         if status.status is Status.RUNNING:
             crash_point(WHILE_RUNNING)
