@@ -88,10 +88,21 @@ def _tmpfs() -> str | None:
     return None if answer.returncode == 0 else "a tmpfs cannot be mounted here"
 
 
+#: Where control groups of version 1 with a limit for memory are made.
+MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")
+
+
+def _memory_groups() -> str | None:
+    if not (MEMORY_GROUPS / "memory.limit_in_bytes").exists():
+        return f"no control groups for memory are mounted at {MEMORY_GROUPS}"
+    return None if os.access(MEMORY_GROUPS, os.W_OK) else "this user may make no control groups"
+
+
 #: Component -> what looks for it.
 PROBES: dict[str, Callable[[], str | None]] = {
     "network": _network,
     "s3": _s3,
     "python3.8": _python38,
     "tmpfs": _tmpfs,
+    "memory cgroup": _memory_groups,
 }
