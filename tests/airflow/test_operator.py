@@ -29,6 +29,8 @@ from tests.airflow.project import Project, open_descriptors, until
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
 
+pytestmark = pytest.mark.slow
+
 #: A script that prints its arguments and the variables that a test asks for, as JSON.
 SHOW = """
 import json, os, sys

@@ -20,6 +20,8 @@ from tests.snapshot.trees import File, Link, fresh, let_the_clock_pass, paths, p
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 START = {
     b"a": File(b"1"),
     b"b": File(b"2", executable=True),

@@ -22,6 +22,8 @@ from airflow_provider.scriptrun.supervisor.environment.key import recipe_key
 from airflow_provider.scriptrun.supervisor.layout import Layout
 from tests.supervisor.environment_target import UNREACHABLE, UV, make_wheel, plan_of, prepared_of, start_builder
 
+pytestmark = pytest.mark.slow
+
 TOOLS = {"uv": UV}
 
 

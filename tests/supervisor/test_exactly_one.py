@@ -14,6 +14,8 @@ import pytest
 
 from tests.supervisor.session import is_alive, start_request, wait_until
 
+pytestmark = pytest.mark.slow
+
 STARTER_POINTS = [
     "start.locked", "start.folder", "start.files", "start.recorded", "start.alive", "start.forked",
     "start.acknowledged",
