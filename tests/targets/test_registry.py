@@ -84,7 +84,7 @@ def test_a_connection_that_is_not_there_names_the_variable_to_set():
         open_target("nowhere", Surroundings())
 
 
-@pytest.mark.parametrize("kind", ["ssh", "scriptrun_ssh", "docker"])
+@pytest.mark.parametrize("kind", ["docker", "scriptrun_docker"])
 def test_a_type_that_comes_later_says_so(kind):
     with pytest.raises(NotSupportedError, match="not there yet"):
         open_target("vm", with_connection(kind))

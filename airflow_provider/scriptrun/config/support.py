@@ -37,7 +37,10 @@ _FEATURES: dict[str, Callable[[ScriptRunConfig], bool]] = {
 }
 
 #: Type of target -> what it can do already.
-_THERE: dict[str, frozenset[str]] = {"local": frozenset({"environment.python.base_conda_environment"})}
+_THERE: dict[str, frozenset[str]] = {
+    "local": frozenset({"environment.python.base_conda_environment"}),
+    "ssh": frozenset({"environment.python.base_conda_environment"}),
+}
 
 
 def unsupported(config: ScriptRunConfig, target_type: str) -> list[str]:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import ConfigurationError
 from airflow_provider.scriptrun.hooks import lookup
 from airflow_provider.scriptrun.runs.settings import Settings
 from airflow_provider.scriptrun.runs.surroundings import ConnectionFields
 
+if TYPE_CHECKING:
+    from airflow_provider.scriptrun.hooks.ssh import SshDialer
+
 SECTION = "scriptrun"
+#: Types of connection that lead to a host over SSH.
+SSH_TYPES = ("scriptrun_ssh", "ssh")
 #: Executors whose tasks all run on the scheduler's own host; any other may put the next try on another host.
 ONE_HOST_EXECUTORS = frozenset({"LocalExecutor", "SequentialExecutor", "DebugExecutor"})
 #: The parts of a connection that a secret reference may name besides the keys of its extras.
@@ -105,6 +111,27 @@ class AirflowSurroundings:
         for name, value in extra.items():
             _mask(value, name)
         return fields
+
+    def ssh(self, connection_id: str) -> SshDialer:
+        """Return what connects to the host of an SSH connection, through those that its ``jump_hosts`` name.
+
+        Raises :class:`ConfigurationError`.
+        """
+        from airflow_provider.scriptrun.hooks.ssh import SshDialer
+
+        connection = self.connection(connection_id)
+        names = connection.extra.get("jump_hosts") or ""
+        if not isinstance(names, str):
+            raise ConfigurationError(
+                f"The connection {connection_id}: jump_hosts must be ids of SSH connections, separated by commas"
+            )
+        hops = [self.connection(name) for name in re.split(r"[,\s]+", names.strip(", ")) if name]
+        for hop in hops:
+            if hop.type not in SSH_TYPES:
+                raise ConfigurationError(
+                    f"The connection {connection_id}: its jump host {hop.id} is of type {hop.type!r}, not SSH"
+                )
+        return SshDialer(connection, [SshDialer(hop) for hop in hops])
 
     def secret(self, reference: str) -> str:
         """Return what the reference names; it is known to the masker by then. Raises :class:`ConfigurationError`."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.runs.lineage import Attempt
     from airflow_provider.scriptrun.runs.settings import Settings
     from airflow_provider.scriptrun.snapshot import GitFacts, Snapshot
-    from airflow_provider.scriptrun.targets.contract import ComputeTarget, Handle, TargetFacts
+    from airflow_provider.scriptrun.targets.contract import ComputeTarget, Handle, HostFacts
 
 DAY_SECONDS = 86_400.0
 #: Raised by one when a field of config.json changes its meaning.
@@ -86,7 +86,7 @@ def submission_document(
     config: ScriptRunConfig,
     request: StartRequest,
     handle: Handle,
-    here: TargetFacts,
+    here: HostFacts,
     snapshot: Snapshot,
     git: GitFacts,
     phases: Mapping[str, float],
@@ -104,7 +104,7 @@ def submission_document(
         "airflow": request.context["airflow"],
         "attempt": asdict(request.attempt),
         "limits": asdict(request.limits),
-        "target": {"name": handle.connection, "type": handle.target, "host": here.host.name},
+        "target": {"name": handle.connection, "type": handle.target, "host": here.name},
         "handle": handle.document(),
         "snapshot": {
             "id": snapshot.id,

@@ -11,7 +11,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider.scriptrun.errors import NotSupportedError, OtherHostError, TargetUnreachableError
 from airflow_provider.scriptrun.runs import launch, previous
@@ -42,13 +42,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from airflow_provider.scriptrun.config import ScriptRunConfig
+    from airflow_provider.scriptrun.environments.plan import EnvironmentPlan
     from airflow_provider.scriptrun.runs.lineage import LineageStore
     from airflow_provider.scriptrun.runs.reporter import Reporter
     from airflow_provider.scriptrun.runs.settings import Settings
     from airflow_provider.scriptrun.runs.surroundings import Surroundings
     from airflow_provider.scriptrun.runs.workspace import Workspace
-    from airflow_provider.scriptrun.snapshot import Bundle
-    from airflow_provider.scriptrun.targets.contract import ComputeTarget, Limits, TargetFacts
+    from airflow_provider.scriptrun.snapshot import Bundle, GitFacts, Snapshot
+    from airflow_provider.scriptrun.targets.contract import ComputeTarget, HostFacts, Limits
 
 
 def submit(
@@ -123,6 +124,17 @@ def submit(
         return submission.run(pool)
 
 
+class _Work(NamedTuple):
+    """What is to run, as far as it does not depend on the host."""
+
+    argv: tuple[str, ...]
+    secret_variables: Mapping[str, str]
+    plan: EnvironmentPlan
+    snapshot: Snapshot
+    git: GitFacts
+    limits: Limits
+
+
 @dataclass
 class _Submission:
     """One call of :func:`submit`, step by step."""
@@ -162,52 +174,60 @@ class _Submission:
         try:
             self._refuse_unsupported(target)
             limits = limits_of(self.config, self.settings, target)
-            facts = pool.submit(target.check)
+            facts = pool.submit(target.host)
             git = pool.submit(self.capture.git_facts, source)
             plan = self.capture.plan()
             snapshot = self.capture.take(source)
             self.capture.find_script(snapshot, is_new=self.capture.keep(snapshot))
             here = self._reach(target, facts.result, ours)
-            crash_point(BEFORE_LINEAGE)
-            ours = self._store(ours, name, here, limits)
-            crash_point(AFTER_LINEAGE)
-            request = start_request(
-                run_id=self.run_id,
-                lineage=ours.id,
-                experiment=self.experiment,
-                argv=argv,
-                snapshot=snapshot,
-                plan=plan,
-                variables=self.config.variables,
-                secret_variables=secret_variables,
-                inherit=words(self.settings.inherit_variables),
-                attempt=self._attempt(),
-                limits=limits,
-                tags=self.tags,
-                airflow=self.airflow,
-            )
-            handle = target.handle(self.run_id, ours.id)
-            document = submission_document(
-                self.config, request, handle, here, snapshot, git.result(), self.capture.phases
-            )
-            if patch := git.result().patch:
-                self.workspace.objects.put(self.folder.at(layout.PATCH), patch)
-            return Start(
-                target=target,
-                request=request,
-                document=document,
-                ours=ours,
-                lineage=self.lineage,
-                workspace=self.workspace,
-                folder=self.folder,
-                surroundings=self.surroundings,
-                reporter=self.reporter,
-                should_stop=self.should_stop,
-                given_id=self.given_id,
-            ).run(snapshot)
+            work = _Work(argv, secret_variables, plan, snapshot, git.result(), limits)
+            try:
+                return self._start(target, here, ours, work)
+            except OtherHostError as error:
+                if ours is not None and ours.host_id:
+                    raise previous.explain_other_host(error, ours, self.lineage) from error
+                # It was said from memory, and another machine answers under the name by now.
+                return self._start(target, target.host(anew=True), ours, work)
         except BaseException:
             target.close()
             raise
+
+    def _start(self, target: ComputeTarget, here: HostFacts, ours: Lineage | None, work: _Work) -> Run:
+        crash_point(BEFORE_LINEAGE)
+        ours = self._store(ours, target.name, here, work.limits)
+        crash_point(AFTER_LINEAGE)
+        request = start_request(
+            run_id=self.run_id,
+            lineage=ours.id,
+            experiment=self.experiment,
+            argv=work.argv,
+            snapshot=work.snapshot,
+            plan=work.plan,
+            variables=self.config.variables,
+            secret_variables=work.secret_variables,
+            inherit=words(self.settings.inherit_variables),
+            attempt=self._attempt(),
+            limits=work.limits,
+            tags=self.tags,
+            airflow=self.airflow,
+        )
+        handle = target.handle(self.run_id, ours.id)
+        document = submission_document(self.config, request, handle, here, work.snapshot, work.git, self.capture.phases)
+        if work.git.patch:
+            self.workspace.objects.put(self.folder.at(layout.PATCH), work.git.patch)
+        return Start(
+            target=target,
+            request=request,
+            document=document,
+            ours=ours,
+            lineage=self.lineage,
+            workspace=self.workspace,
+            folder=self.folder,
+            surroundings=self.surroundings,
+            reporter=self.reporter,
+            should_stop=self.should_stop,
+            given_id=self.given_id,
+        ).run(work.snapshot)
 
     # Steps
 
@@ -228,11 +248,11 @@ class _Submission:
             return None
         return replace(ours, host_id="") if has_ended else ours
 
-    def _store(self, ours: Lineage | None, name: str, here: TargetFacts, limits: Limits) -> Lineage:
+    def _store(self, ours: Lineage | None, name: str, here: HostFacts, limits: Limits) -> Lineage:
         ours = replace(
             ours or Lineage(self._lineage_id(), name, "", self.run_id),
             run_id=self.run_id,
-            host_id=here.host.id,
+            host_id=here.id,
             orphan_after_s=limits.orphan_after_s,
             grace_s=limits.grace_s,
             watched_at=time.time(),
@@ -265,12 +285,12 @@ class _Submission:
         if lacking := unsupported(self.config, target.target_type):
             raise NotSupportedError(" ".join(lacking))
 
-    def _reach(self, target: ComputeTarget, first: Callable[[], TargetFacts], ours: Lineage | None) -> TargetFacts:
+    def _reach(self, target: ComputeTarget, first: Callable[[], HostFacts], ours: Lineage | None) -> HostFacts:
         try:
             try:
                 return first()
             except TargetUnreachableError:
-                return reach(self.reporter, target.check, should_stop=self.should_stop)
+                return reach(self.reporter, target.host, should_stop=self.should_stop)
         except OtherHostError as error:
             if ours is None:
                 raise

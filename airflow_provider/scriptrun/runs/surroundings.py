@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider.scriptrun.runs.settings import Settings
+    from airflow_provider.scriptrun.targets.surroundings import SshDialer
 
 #: Airflow's implementation, as ``module:class``; made without arguments.
 DEFAULT = "airflow_provider.scriptrun.hooks.surroundings:AirflowSurroundings"
@@ -57,6 +58,9 @@ class Surroundings(Protocol):
 
         Raises :class:`ConfigurationError` that names the variable to set when there is none.
         """
+
+    def ssh(self, connection_id: str) -> SshDialer:
+        """Return what connects to the host of an SSH connection. Raises :class:`ConfigurationError`."""
 
     def secret(self, reference: str) -> str:
         """Return what ``conn:<id>/<field>`` or ``var:<name>`` refers to; it is already known to the masker.

@@ -11,6 +11,7 @@ NO_SUCH_RUN = "no_such_run"  #: this root knows no run of this id
 NO_SPACE = "no_space"  #: the file system is full, or a quota is
 READ_ONLY = "read_only"  #: the root cannot be written: a read-only file system, or its permissions
 NOT_HERE = "not_here"  #: the run belongs to another machine that shares this root; nothing can be said about it
+OTHER_HOST = "other_host"  #: the request names another machine than this one; nothing was done
 DAMAGED = "damaged"  #: what arrived, or what is kept, is not what its hash says
 INTERNAL = "internal"  #: a fault of the supervisor; its stderr has the traceback
 

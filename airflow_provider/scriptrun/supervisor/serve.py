@@ -150,6 +150,7 @@ def answer(request: Dict[str, Any], channel: Channel) -> bool:
             channel.layout.make_root()
             _mark_used()
             channel.ready = True
+        _check_host(request.get("host"), channel.layout)
         function(request, channel)
     except (BrokenPipeError, frames.FrameError):
         raise
@@ -157,6 +158,20 @@ def answer(request: Dict[str, Any], channel: Channel) -> bool:
         channel.writer.json({"error": as_refusal(error, channel.layout).document()})
         return goes_on
     return True
+
+
+def _check_host(expected: object, layout: Layout) -> None:
+    """Refuse what is meant for another machine: nobody needs to ask who is there before he asks for something."""
+    if expected is None:
+        return
+    from . import host
+
+    found = host.machine_id(layout)
+    if found != expected:
+        raise Refusal(
+            refusal.OTHER_HOST,
+            "This is %s with the machine id %s, and %.100s was expected." % (host.name(), found, expected),
+        )
 
 
 def _mark_used() -> None:

@@ -1,5 +1,5 @@
-"""Runs on the target, as ``python -I -S -E -c <this text> <root> <version> <replace>``: unpacks the supervisor that
-stands on standard input (8 bytes of length, then a zip file) beside its place, compiles it and renames it into place.
+"""Runs on the target, read from standard input, with the arguments ``<root> <version> <replace>``: unpacks the
+supervisor that stands behind it (8 bytes of length, then a zip file), compiles it and renames it into place.
 
 Never imported. Answers with one line: ``scriptrun-install`` and a JSON object. Any Python 3 must be able to parse it.
 """

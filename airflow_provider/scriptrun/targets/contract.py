@@ -109,6 +109,18 @@ class ComputeTarget(ABC):
         2. It changes nothing but what the first run would also do (the root, the supervisor's own files).
         """
 
+    def host(self, *, anew: bool = False) -> HostFacts:
+        """Return which machine this is, and prepare for the next verb.
+
+        1. Where an earlier target has learned it, it may be said from memory. It holds all the same: from here on every
+           verb raises :class:`OtherHostError` on another machine, before anything has happened there.
+        2. It costs no command of its own beyond making the connection, where it is said from memory.
+
+        :param anew: ask, whatever is remembered.
+        """
+        del anew  # nothing is remembered
+        return self.check().host
+
     @abstractmethod
     def start(self, request: StartRequest) -> Started:
         """Make the run happen, or say what is missing for it.

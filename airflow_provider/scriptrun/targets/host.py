@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from airflow_provider.scriptrun.targets.news import Cursor, FetchedFile, News, RemoteFile
     from airflow_provider.scriptrun.targets.session import Session
-    from airflow_provider.scriptrun.targets.status import RunStatus, TargetFacts
+    from airflow_provider.scriptrun.targets.status import HostFacts, RunStatus, TargetFacts
     from airflow_provider.scriptrun.targets.transports.base import Transport
 
 #: So much of small blobs is read into memory, to travel in one go (the supervisor takes up to 4 MiB).
@@ -42,6 +42,7 @@ class HostTarget(ComputeTarget):
     :param name: the Airflow connection id that names it, or ``local``.
     :param root: the folder under which everything is kept there; ``~/`` is the user's home folder.
     :param interpreter: the Python that runs the supervisor.
+    :param found_interpreter: where that was found before: used in its place while it works.
     :param tools: programs to offer to the environment builder: name -> absolute path on the host.
     :param variables: for every script that runs there; a request's own win.
     :param max_runs: how many runs are to execute there at once; ``None``: no limit of the target's own.
@@ -58,6 +59,7 @@ class HostTarget(ComputeTarget):
         name: str,
         root: str,
         interpreter: str = "python3",
+        found_interpreter: str | None = None,
         tools: Mapping[str, str] | None = None,
         variables: Mapping[str, str] | None = None,
         max_runs: int | None = None,
@@ -67,15 +69,30 @@ class HostTarget(ComputeTarget):
         self.name, self.root, self.max_runs = name, root, max_runs
         self._transport, self._tools, self.variables = transport, dict(tools or {}), dict(variables or {})
         self._host_id = host_id or ""
-        self._sessions = Sessions(transport, name, root, interpreter, host_id or None, version)
+        self._sessions = Sessions(
+            transport, name, root, interpreter, host_id or None, version, found_interpreter=found_interpreter
+        )
 
     # The verbs
 
     def check(self) -> TargetFacts:
         """See :meth:`ComputeTarget.check`."""
         facts = self._sessions.request(self._sessions.hello)
-        self._host_id = facts.host.id
+        self._learn(facts)
         return facts
+
+    def host(self, *, anew: bool = False) -> HostFacts:
+        """See :meth:`ComputeTarget.host`."""
+        if anew:
+            self._sessions.expect(None)
+        facts = self._sessions.request(self._sessions.hello)
+        self._learn(facts)
+        self._sessions.expect(facts.host.id)
+        return facts.host
+
+    def _learn(self, facts: TargetFacts) -> None:
+        """Keep what a greeting said."""
+        self._host_id = facts.host.id
 
     def start(self, request: StartRequest) -> Started:
         """See :meth:`ComputeTarget.start`."""
@@ -220,7 +237,7 @@ class HostTarget(ComputeTarget):
 
     def host_id(self) -> str:
         """Return the id of the host, asking it if it has not said so yet."""
-        return self._host_id or self.check().host.id
+        return self._host_id or self.host().id
 
     def close(self) -> None:
         """See :meth:`ComputeTarget.close`."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: Isolated, without site-packages and PYTHON* variables: nothing on the target can get in our way; and it is faster.
 PYTHON_OPTIONS = ("-I", "-S", "-E")
 MINIMUM_PYTHON = "3.8"
+#: A program of many lines is no argument that every login shell takes: it travels as data.
+_READ_AND_RUN = "import sys; exec(sys.stdin.buffer.read(int(sys.argv.pop(1))))"
 #: The line that the bootstrap answers with, and how much may stand around it.
 _ANSWER = b"\nscriptrun-install "
 _MAX_ANSWER_BYTES = 512 * 1024
@@ -34,12 +36,12 @@ def install(transport: Transport, interpreter: str, root: str, archive: Archive,
     :raises TargetRefusedError: there is no Python, too old a one, no space, or a root that cannot be written.
     :raises TargetUnreachableError: the connection broke.
     """
-    text = Path(__file__).with_name("bootstrap.py").read_text("utf-8")
+    text = Path(__file__).with_name("bootstrap.py").read_bytes()
     arguments = (root, archive.version, "replace" if replace else "keep")
-    process = transport.open([interpreter, *PYTHON_OPTIONS, "-c", text, *arguments])
+    process = transport.open([interpreter, *PYTHON_OPTIONS, "-c", _READ_AND_RUN, str(len(text)), *arguments])
     try:
         with contextlib.suppress(BrokenPipeError):  # it ended early; what it printed says why
-            process.write(struct.pack(">Q", len(archive.data)) + archive.data, PATIENCE_S)
+            process.write(text + struct.pack(">Q", len(archive.data)) + archive.data, PATIENCE_S)
         output = _read_to_end(process)
         if _ANSWER not in output:
             code = process.wait(PATIENCE_S)

@@ -39,6 +39,10 @@ _STREAMS = {stream.value: stream for stream in Stream}
 Choice = TypeVar("Choice", bound=enum.Enum)
 
 
+class ElsewhereError(OtherHostError):
+    """The whole session leads to another host than the one that its requests name."""
+
+
 class Fields:
     """One JSON object of an answer, read field by field. Unknown fields are a later supervisor's, and are ignored.
 
@@ -326,6 +330,7 @@ _ERRORS: dict[str, type[TargetError]] = {
     "no_space": TargetRefusedError,
     "read_only": TargetRefusedError,
     "not_here": OtherHostError,
+    "other_host": ElsewhereError,
     "damaged": TargetRefusedError,
     "internal": TargetRefusedError,
 }

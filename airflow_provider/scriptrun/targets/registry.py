@@ -22,6 +22,22 @@ if TYPE_CHECKING:
 
 #: The target that needs no connection: the host that the worker runs on.
 LOCAL = "local"
+#: What the extras of a ``scriptrun_ssh`` connection may hold: the names of the SSH provider where it has them.
+SSH_FIELDS = (
+    "private_key",
+    "key_file",
+    "private_key_passphrase",
+    "host_key",
+    "known_hosts",
+    "no_host_key_check",
+    "jump_hosts",
+    "keepalive_interval",
+    "conn_timeout",
+    "root",
+    "interpreter",
+    "max_runs",
+    "environment_variables",
+)
 
 
 def open_target(
@@ -115,6 +131,41 @@ def _open_local(
     )
 
 
+def _open_ssh(
+    connection: ConnectionLike, surroundings: TargetSurroundings, host_id: str | None, version: str | None
+) -> ComputeTarget:
+    from airflow_provider.scriptrun.targets.remembered import RememberedHosts
+    from airflow_provider.scriptrun.targets.ssh import DEFAULT_INTERPRETER, DEFAULT_ROOT, SshTarget
+
+    if connection.type == "scriptrun_ssh":  # an Airflow ``ssh`` connection may hold whatever else is for others
+        _refuse_unknown(connection, SSH_FIELDS)
+    if not connection.host:
+        raise ConfigurationError(f"The connection {connection.id} names no host")
+    return SshTarget(
+        surroundings.ssh(connection.id),
+        RememberedHosts(surroundings.settings.cache_directory),
+        name=connection.id,
+        root=_remote_root(connection) or DEFAULT_ROOT,
+        interpreter=_text(connection, "interpreter") or DEFAULT_INTERPRETER,
+        variables=_variables(connection),
+        max_runs=_max_runs(connection),
+        host_id=host_id,
+        version=version,
+    )
+
+
+def _remote_root(connection: ConnectionLike) -> str | None:
+    root = _text(connection, "root")
+    if root is None:
+        return None
+    if not root.startswith(("/", "~/")) or "\n" in root or "\0" in root:
+        raise ConfigurationError(
+            f"The connection {connection.id}: root is {root!r:.200}, which is no absolute path",
+            advice="Write it from / or from ~/, the user's home folder there.",
+        )
+    return root.rstrip("/") or "/"
+
+
 def _refuse_unknown(connection: ConnectionLike, known: tuple[str, ...]) -> None:
     from difflib import get_close_matches
 
@@ -165,6 +216,6 @@ def _variables(connection: ConnectionLike) -> dict[str, str]:
 
 
 #: Type of connection -> how its target is made.
-_OPENERS: dict[str, Opener] = {"scriptrun_local": _open_local}
+_OPENERS: dict[str, Opener] = {"scriptrun_local": _open_local, "scriptrun_ssh": _open_ssh, "ssh": _open_ssh}
 #: Types of connection that later releases make targets of.
-_LATER = frozenset({"ssh", "scriptrun_ssh", "docker", "scriptrun_docker", "scriptrun_slurm", "scriptrun_spark"})
+_LATER = frozenset({"docker", "scriptrun_docker", "scriptrun_slurm", "scriptrun_spark"})

@@ -50,10 +50,11 @@ class Session:
     What is written is buffered until something is read. A call that fails leaves the session ``broken``: close it.
 
     :param host: for messages.
+    :param host_id: of the machine that it must be, which refuses each request otherwise; ``None``: any.
     """
 
-    def __init__(self, process: Process, host: str) -> None:
-        self._process, self._host = process, host
+    def __init__(self, process: Process, host: str, host_id: str | None = None) -> None:
+        self._process, self._host, self.host_id = process, host, host_id
         self._owner = os.getpid()
         self._input = _Exact(process)
         self._reader = frames.FrameReader(cast("IO[bytes]", self._input))
@@ -89,6 +90,8 @@ class Session:
     def put(self, document: dict[str, Any]) -> None:
         """Send one JSON object."""
         self._asking = True
+        if self.host_id is not None and "op" in document:
+            document = {**document, "host": self.host_id}
         self._guard(lambda: self._writer.json(document))
 
     def put_data(self, chunks: Iterable[bytes]) -> None:

@@ -34,18 +34,40 @@ class Sessions:
     :param interpreter: the Python that runs the supervisor.
     :param host_id: of the host that it must be; ``None``: whichever answers.
     :param version: a supervisor to prefer where it is still installed; ``None``: the one of this release.
+    :param found_interpreter: where ``interpreter`` was found before: used in its place while it works.
     """
 
     def __init__(
-        self, transport: Transport, name: str, root: str, interpreter: str, host_id: str | None, version: str | None
+        self,
+        transport: Transport,
+        name: str,
+        root: str,
+        interpreter: str,
+        host_id: str | None,
+        version: str | None,
+        *,
+        found_interpreter: str | None = None,
     ) -> None:
         self.transport = transport
-        self._name, self._root, self._interpreter = name, root, interpreter
+        self._name, self._root, self._named_interpreter = name, root, interpreter
+        self._interpreter = found_interpreter or interpreter
         self._host_id, self._version = host_id, version
         self._lock = threading.Lock()
         self._idle: list[Session] = []
         self._busy: set[Session] = set()
         self._closed = False
+
+    def expects(self, host_id: str) -> bool:
+        """Whether a host of this id is, as far as is known, the one that it must be."""
+        return self._host_id in (None, host_id)
+
+    def expect(self, host_id: str | None) -> None:
+        """Hold every request from now on to the host of this id; ``None``: to none."""
+        self._host_id = host_id
+
+    def warm(self) -> None:
+        """Have a session ready for the next request: the connection is made, and the supervisor is starting."""
+        self.release(self._acquire())
 
     def request(self, work: Callable[[Session], Answer]) -> Answer:
         """Return ``work(session)``, a request and its whole answer.
@@ -65,8 +87,10 @@ class Sessions:
         while True:
             session = self._acquire()
             try:
-                self._verify_host(session)
                 return session, work(session)
+            except parse.ElsewhereError as error:
+                self.release(session)
+                raise self._elsewhere(error) from None
             except NoSupervisorError as error:
                 self.release(session)
                 self._remedy(next(remedies, None), error)
@@ -119,7 +143,7 @@ class Sessions:
                 if session.is_ours:
                     self._busy.add(session)
                     return session
-        session = Session(self.transport.open(self._command()), self.transport.name)
+        session = Session(self.transport.open(self._command()), self.transport.name, self._host_id)
         with self._lock:
             self._busy.add(session)
             if self._closed:
@@ -138,21 +162,16 @@ class Sessions:
         if remedy is None or self._closed:
             raise error
         ours = supervisor_archive()
+        self._interpreter = self._named_interpreter  # it may have been found elsewhere before
         self._version = None  # whichever was preferred is not there any more: ours reads what it wrote
         install(self.transport, self._interpreter, self._root, ours, replace=remedy == "replace")
 
-    def _verify_host(self, session: Session) -> None:
-        """A new session to a host that must be a certain one asks first, so that nothing happens on another."""
-        if self._host_id is None or session.answered:
-            return
-        there = self.hello(session).host
-        if there.id != self._host_id:
-            session.broken = True  # the next request must ask again
-            raise OtherHostError(
-                f"The connection {self._name} leads to another host than before: {there.name or there.id}",
-                why=f"its machine id is {there.id}, and the run is on {self._host_id}",
-                advice="Was the connection edited, or the machine replaced? Clear the task to start there anew.",
-            )
+    def _elsewhere(self, error: parse.ElsewhereError) -> OtherHostError:
+        return OtherHostError(
+            f"The connection {self._name} leads to another host than before",
+            why=error.why,
+            advice="Was the connection edited, or the machine replaced? Clear the task to start there anew.",
+        )
 
 
 def is_spoken(protocol: Any) -> bool:

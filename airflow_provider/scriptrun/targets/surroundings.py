@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from paramiko import Transport
+
 
 class ConnectionLike(Protocol):
     """An Airflow connection as plain values."""
@@ -59,6 +61,28 @@ class TargetSettings(Protocol):
     def inherit_variables(self) -> str:
         """See ``runs/settings.py``."""
 
+    @property
+    def cache_directory(self) -> str:
+        """See ``runs/settings.py``."""
+
+
+class SshDialer(Protocol):
+    """A way to connect to one host. Holds secrets in memory, and shows none."""
+
+    @property
+    def host(self) -> str:
+        """For messages: ``user@host:port``."""
+
+    @property
+    def identity(self) -> str:
+        """The same for dialers whose connections may be shared: the same host, login and way."""
+
+    def dial(self) -> Transport:
+        """Return a new connection, logged in.
+
+        Raises :class:`TargetUnreachableError`, :class:`TargetRefusedError`, :class:`ConfigurationError`.
+        """
+
 
 class TargetSurroundings(Protocol):
     """Settings, connections, and the log masker."""
@@ -69,6 +93,9 @@ class TargetSurroundings(Protocol):
 
     def connection(self, connection_id: str, /) -> ConnectionLike:
         """Return a connection; raises :class:`ConfigurationError` that names the variable to set when there is none."""
+
+    def ssh(self, connection_id: str, /) -> SshDialer:
+        """Return what connects to the host of an SSH connection. Raises :class:`ConfigurationError`."""
 
     def mask(self, secret: str, /) -> None:
         """Make the log masker hide this text from now on."""

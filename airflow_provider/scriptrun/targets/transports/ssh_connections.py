@@ -1,0 +1,216 @@
+"""The SSH connections of this process to one host: shared by everybody here who talks to it, and bounded.
+
+sshd lets one connection carry ten sessions at once (``MaxSessions``, sshd_config(5)), and turns new connections away
+while too many are logging in (``MaxStartups``). So few connections carry many channels, one login goes on at a time,
+and a server that turns us away is asked again after a short, uneven pause.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import paramiko
+
+from airflow_provider.scriptrun.errors import TargetUnreachableError
+
+if TYPE_CHECKING:
+    from paramiko import Channel, Transport
+
+    from airflow_provider.scriptrun.targets.surroundings import SshDialer
+
+#: Of the ten that a server allows by default, some are left for what has not been seen closed there yet.
+CHANNELS_PER_CONNECTION = 8
+CONNECTIONS_PER_HOST = 8
+#: A server that turns us away before its first line is busy with other logins: it is asked again so often.
+LOGIN_TRIES = 8
+#: The pause between two of these tries lies between a tenth of this and all of it, doubled each time.
+FIRST_LOGIN_PAUSE_S = 0.25
+#: How long one may wait for a channel while all are in use.
+CHANNEL_PATIENCE_S = 60.0
+#: To open a channel is one round trip.
+OPEN_TIMEOUT_S = 30.0
+#: More than 4 MiB makes paramiko slow: it cuts its buffer at the front, byte by byte.
+WINDOW_BYTES = 4 * 1024 * 1024
+#: What a server says, or does not say, when it has too many logins going on.
+_BUSY = ("banner", "EOF", "reset by peer", "MaxStartups", "Connection closed")
+
+
+class SshConnections:
+    """Channels to one host. Safe for several threads. ``shared`` gives the one of this process."""
+
+    def __init__(self, dialer: SshDialer) -> None:
+        self._dialer = dialer
+        self._changed = threading.Condition()
+        self._dialing = threading.Lock()
+        self._open: dict[Transport, int] = {}  # connection -> channels in use
+        self._limits: dict[Transport, int] = {}  # connection -> channels that its server allows
+        self._users = 0
+
+    @property
+    def host(self) -> str:
+        """For messages: ``user@host:port``."""
+        return self._dialer.host
+
+    @property
+    def count(self) -> int:
+        """How many connections there are now."""
+        with self._changed:
+            return len(self._open)
+
+    def join(self) -> None:
+        """Count one more user."""
+        with self._changed:
+            self._users += 1
+
+    def leave(self) -> None:
+        """Count one user less; the last one closes all connections."""
+        with self._changed:
+            self._users -= 1
+            closing = list(self._open) if not self._users else []
+            for transport in closing:
+                self._forget(transport)
+        for transport in closing:
+            transport.close()
+
+    def channel(self) -> Channel:
+        """Return a new channel, on a connection that has room, or on a new one; hand it back with ``release``.
+
+        Raises :class:`TargetUnreachableError`, and what dialing raises.
+        """
+        deadline = time.monotonic() + CHANNEL_PATIENCE_S
+        while True:
+            transport = self._take(deadline) or self._connect()
+            try:
+                return transport.open_session(window_size=WINDOW_BYTES, timeout=OPEN_TIMEOUT_S)
+            except paramiko.ChannelException:
+                self._is_full(transport)
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                self._drop(transport)
+                if time.monotonic() > deadline:
+                    raise TargetUnreachableError(
+                        f"The connection to {self.host} breaks", why=str(error) or None
+                    ) from None
+            except BaseException:
+                self._release(transport)
+                raise
+
+    def release(self, channel: Channel) -> None:
+        """Close a channel, and let somebody else have its room."""
+        transport = channel.get_transport()
+        channel.close()
+        self._release(transport)
+
+    def _take(self, deadline: float) -> Transport | None:
+        """Reserve room on a connection; ``None``: there is none with room, and a new one is allowed."""
+        with self._changed:
+            while True:
+                for transport in [t for t in self._open if not t.is_active()]:
+                    self._forget(transport)
+                for transport, used in self._open.items():
+                    if used < self._limits[transport]:
+                        self._open[transport] += 1
+                        return transport
+                if len(self._open) < CONNECTIONS_PER_HOST:
+                    return None
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    raise TargetUnreachableError(
+                        f"All {sum(self._open.values())} channels to {self.host} are in use",
+                        advice="Close targets that are not needed any more, or watch many runs with one target.",
+                    )
+
+    def _connect(self) -> Transport:
+        """Return a connection with room reserved, a new one unless another thread has just made one."""
+        with self._dialing:
+            with self._changed:
+                for transport, used in self._open.items():
+                    if used < self._limits[transport] and transport.is_active():
+                        self._open[transport] += 1
+                        return transport
+            transport = self._dial()
+            with self._changed:
+                self._open[transport] = 1
+                self._limits[transport] = CHANNELS_PER_CONNECTION
+                return transport
+
+    def _dial(self) -> Transport:
+        pause = FIRST_LOGIN_PAUSE_S
+        for left in reversed(range(LOGIN_TRIES)):
+            try:
+                return self._dialer.dial()
+            except TargetUnreachableError as error:
+                if not left or not any(word in str(error) for word in _BUSY):
+                    raise
+            time.sleep(pause * random.uniform(0.1, 1.0))  # noqa: S311 - no secret
+            pause *= 2
+        raise AssertionError("unreachable")
+
+    def _is_full(self, transport: Transport) -> None:
+        """The server refused a channel on this connection: it allows as many as were in use, or none at all."""
+        with self._changed:
+            if transport not in self._open:
+                return
+            self._open[transport] -= 1
+            used = self._open[transport]
+            if not used:
+                self._forget(transport)
+            else:
+                self._limits[transport] = used
+        if not used:
+            transport.close()
+            raise TargetUnreachableError(
+                f"{self.host} lets us in, and opens no session",
+                advice="Look at MaxSessions, ForceCommand and PermitOpen in its sshd_config, and at what sshd logs.",
+            )
+
+    def _drop(self, transport: Transport) -> None:
+        with self._changed:
+            self._forget(transport)
+        transport.close()
+
+    def _release(self, transport: Transport) -> None:
+        with self._changed:
+            if transport in self._open:
+                self._open[transport] -= 1
+                if not transport.is_active():
+                    self._forget(transport)
+                self._changed.notify()
+
+    def _forget(self, transport: Transport) -> None:
+        self._open.pop(transport, None)
+        self._limits.pop(transport, None)
+        self._changed.notify_all()
+
+
+_shared: dict[str, SshConnections] = {}
+_shared_lock = threading.Lock()
+
+
+def shared(dialer: SshDialer) -> SshConnections:
+    """Return the connections of this process that ``dialer`` makes, or one of the same identity; counted as used."""
+    with _shared_lock:
+        connections = _shared.setdefault(dialer.identity, SshConnections(dialer))
+        connections.join()
+    return connections
+
+
+def give_up(dialer: SshDialer, connections: SshConnections) -> None:
+    """Let go of what ``shared`` gave."""
+    with _shared_lock:
+        connections.leave()
+        if not connections._users and _shared.get(dialer.identity) is connections:
+            del _shared[dialer.identity]
+
+
+def _forget_all() -> None:
+    """A forked child must not write to its parent's connections."""
+    global _shared_lock
+    _shared.clear()
+    _shared_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_all)
