@@ -37,7 +37,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "operators": [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.operators.scriptrun"]}],
         "hooks": [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.hooks.scriptrun"]}],
-        "connection-types": [_local_connection()],
+        "connection-types": [_local_connection(), _ssh_connection()],
         "config": {"scriptrun": {"description": "Where runs happen, and what they may take.", "options": _options()}},
     }
 
@@ -85,15 +85,96 @@ def _local_connection() -> dict[str, Any]:
                 "Empty: what [scriptrun] local_interpreter says.",
                 "schema": {"type": ["string", "null"]},
             },
-            "max_runs": {
-                "label": "Runs at once",
-                "description": "How many runs execute at the same time; more are Queued. 0: no limit.",
-                "schema": {"type": ["integer", "null"], "minimum": 0},
-            },
-            "environment_variables": {
-                "label": "Environment variables",
-                "description": "For every script that runs here, as a JSON object; a configuration's own win.",
-                "schema": {"type": ["object", "null"]},
-            },
+            **_RUN_FIELDS,
         },
     }
+
+
+def _ssh_connection() -> dict[str, Any]:
+    """Return the form of a connection to a remote machine; the SSH provider's fields under its names."""
+    return {
+        "connection-type": "scriptrun_ssh",
+        "hook-class-name": f"{PACKAGE}.hooks.scriptrun.ScriptRunSshHook",
+        "hook-name": "Script run: SSH",
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "extra"],
+            "relabeling": {"login": "User"},
+            "placeholders": {
+                "host": "gpu1.example.com",
+                "port": "22",
+                "login": "scriptrun",
+                "password": "empty where there is a private key",
+                "host_key": "ssh-ed25519 AAAAC3Nz...",
+                "root": "~/.scriptrun",
+                "interpreter": "python3",
+            },
+        },
+        "conn-fields": {
+            "private_key": _field(
+                "Private key",
+                "The key itself, with its first and last line. Every worker can use it then.",
+                {"type": ["string", "null"], "format": "multiline"},
+            ),
+            "key_file": _field("Private key file", "In its place: the path of a key on every worker."),
+            "private_key_passphrase": _field(
+                "Passphrase",
+                "Of the private key, where it has one.",
+                {"type": ["string", "null"], "format": "password"},
+            ),
+            "host_key": _field(
+                "Host key",
+                "The machine's public key, as in /etc/ssh/ssh_host_ed25519_key.pub there. Empty: it must be in "
+                "known_hosts.",
+            ),
+            "known_hosts": _field(
+                "Known hosts file", "On every worker. Empty: ~/.ssh/known_hosts of the worker's user."
+            ),
+            "no_host_key_check": _field(
+                "Skip the host key check",
+                "Whoever is in between can then read and change everything. For throw-away machines only.",
+                {"type": ["boolean", "null"], "default": False},
+            ),
+            "jump_hosts": _field(
+                "Jump hosts",
+                "Ids of SSH connections to go through, the first one first, separated by commas.",
+            ),
+            "keepalive_interval": _field(
+                "Keepalive, seconds",
+                "So often something is sent over a quiet connection, so that no firewall forgets it.",
+                {"type": ["integer", "null"], "minimum": 1, "default": 30},
+            ),
+            "conn_timeout": _field(
+                "Connect timeout, seconds",
+                "How long the machine may take to accept the connection.",
+                {"type": ["integer", "null"], "minimum": 1, "default": 10},
+            ),
+            "root": _field(
+                "Root directory", "The folder there that keeps runs, sent files and environments. Empty: ~/.scriptrun."
+            ),
+            "interpreter": _field(
+                "Python interpreter",
+                "Python 3.8 or later: it looks after runs, and scripts get it where their environment asks for none. "
+                "Empty: python3.",
+            ),
+            **_RUN_FIELDS,
+        },
+    }
+
+
+def _field(label: str, description: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"label": label, "description": description, "schema": schema or {"type": ["string", "null"]}}
+
+
+#: What every connection to a host may say about the runs there.
+_RUN_FIELDS: dict[str, dict[str, Any]] = {
+    "max_runs": _field(
+        "Runs at once",
+        "How many runs execute at the same time; more are Queued. 0: no limit.",
+        {"type": ["integer", "null"], "minimum": 0},
+    ),
+    "environment_variables": _field(
+        "Environment variables",
+        "For every script that runs here, as a JSON object; a configuration's own win.",
+        {"type": ["object", "null"]},
+    ),
+}

@@ -71,3 +71,14 @@ class ScriptRunHook(BaseHook):
         config = config.model_copy(deep=True)
         config.run_config.target = self.scriptrun_conn_id
         return Experiment(Workspace.from_config(), experiment).submit(config, run_id=run_id, tags=tags)
+
+
+class ScriptRunSshHook(ScriptRunHook):
+    """A remote machine over SSH, by the id of a ``scriptrun_ssh`` connection; see ``docs/targets/ssh.md``."""
+
+    default_conn_name = "scriptrun_ssh_default"
+    conn_type = "scriptrun_ssh"
+    hook_name = "Script run: SSH"
+
+    def __init__(self, scriptrun_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(scriptrun_conn_id, **kwargs)
