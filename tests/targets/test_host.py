@@ -42,7 +42,7 @@ def test_the_supervisor_is_started_by_arguments_without_a_shell():
     ours.check()
     version = supervisor_archive().version
     assert transport.commands == [
-        ["python3", "-I", "-S", "-E", f".scriptrun/supervisor/{version}", "serve", "--root", "~/.scriptrun"]
+        ["python3", "-I", "-S", "-E", f"~/.scriptrun/supervisor/{version}", "serve", "--root", "~/.scriptrun"]
     ]
 
 

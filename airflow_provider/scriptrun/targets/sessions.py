@@ -151,10 +151,7 @@ class Sessions:
         return session
 
     def _command(self) -> list[str]:
-        root = self._root
-        if root.startswith("~/"):
-            root = root[2:]  # no shell expands it: a transport starts commands in the home folder
-        folder = f"{root}/supervisor/{self._version or supervisor_archive().version}"
+        folder = f"{self._root}/supervisor/{self._version or supervisor_archive().version}"
         return [self._interpreter, *PYTHON_OPTIONS, folder, "serve", "--root", self._root]
 
     def _remedy(self, remedy: str | None, error: NoSupervisorError) -> None:

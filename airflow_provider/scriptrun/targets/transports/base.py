@@ -48,7 +48,7 @@ class Transport(Protocol):
         """For messages: which host, by which way."""
 
     def open(self, argv: Sequence[str]) -> Process:
-        """Start a command in the user's home folder (or ``/``).
+        """Start a command. An item that begins with ``~/`` is a path below the user's home folder.
 
         Returns without waiting for it: a command that cannot be executed may as well end at once, with code 126
         or 127 as a shell has it. Raises :class:`TargetUnreachableError`, :class:`TargetRefusedError`.

@@ -72,14 +72,17 @@ def command_line(argv: Sequence[str]) -> str:
     """Return the one text that SSH sends to the user's login shell, which splits it into ``argv`` again.
 
     Single quotes mean the same to sh, csh and fish but for ``'`` and ``\\`` within, and csh's ``!`` and line ends:
-    these stand outside of them, behind a backslash. A line end cannot be written for csh at all, and is refused.
+    these stand outside of them, behind a backslash. A line end cannot be written for csh at all, and is refused. The
+    ``~/`` of a path is left to the shell, since a start-up file may have left the home folder.
     """
-    return " ".join(item if _PLAIN.fullmatch(item) else _quoted(item) for item in argv)
+    return " ".join(f"~/{_quoted(item[2:])}" if item.startswith("~/") else _quoted(item) for item in argv)
 
 
 def _quoted(item: str) -> str:
     if "\n" in item or "\0" in item:
         raise ValueError("a command for another host cannot hold a line end: not every login shell takes it")
+    if _PLAIN.fullmatch(item):
+        return item
     parts = re.split(r"(['\\!])", item)
     return "".join(f"\\{part}" if part in ("'", "\\", "!") else f"'{part}'" for part in parts if part) or "''"
 
