@@ -55,7 +55,7 @@ class SshTransport:
         try:
             _execute(channel, command_line(argv))
         except (OSError, EOFError, paramiko.SSHException) as error:
-            connections.release(channel)
+            connections.release(channel, channel.get_transport())
             raise TargetUnreachableError(f"The connection to {self.name} broke", why=str(error)) from None
         return SshProcess(channel, connections)
 
@@ -122,6 +122,7 @@ class SshProcess:
                 data = self._channel.recv(size)
             except TimeoutError:
                 if left <= _LOOK_S:
+                    self._connections.drop(self._transport)  # nobody else is to wait for it too
                     raise
                 continue
             if not data and not self._channel.eof_received:
@@ -136,6 +137,7 @@ class SshProcess:
             try:
                 sent = self._channel.send(view)  # type: ignore[arg-type]  # it cuts and joins, which a view can
             except TimeoutError:
+                self._connections.drop(self._transport)
                 raise
             except OSError:
                 sent = 0
@@ -164,7 +166,7 @@ class SshProcess:
         """See :class:`~.base.Process`. It ends by itself: its input has."""
         if not self._closed and self._owner == os.getpid():
             self._closed = True
-            self._connections.release(self._channel)
+            self._connections.release(self._channel, self._transport)
 
     def _drain_errors(self) -> None:
         while self._channel.recv_stderr_ready():

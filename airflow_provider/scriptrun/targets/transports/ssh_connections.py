@@ -11,11 +11,12 @@ import os
 import random
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import paramiko
 
-from airflow_provider.scriptrun.errors import TargetUnreachableError
+from airflow_provider.scriptrun.errors import TargetRefusedError, TargetUnreachableError
 
 if TYPE_CHECKING:
     from paramiko import Channel, Transport
@@ -33,6 +34,8 @@ FIRST_LOGIN_PAUSE_S = 0.25
 CHANNEL_PATIENCE_S = 60.0
 #: To open a channel is one round trip.
 OPEN_TIMEOUT_S = 30.0
+#: A connection that breaks while a channel is opened is replaced so often.
+OPEN_TRIES = 3
 #: More than 4 MiB makes paramiko slow: it cuts its buffer at the front, byte by byte.
 WINDOW_BYTES = 4 * 1024 * 1024
 #: What a server says, or does not say, when it has too many logins going on.
@@ -46,9 +49,9 @@ class SshConnections:
         self._dialer = dialer
         self._changed = threading.Condition()
         self._dialing = threading.Lock()
-        self._open: dict[Transport, int] = {}  # connection -> channels in use
-        self._limits: dict[Transport, int] = {}  # connection -> channels that its server allows
+        self._open: dict[Transport, _Room] = {}
         self._users = 0
+        self._failure: tuple[float, Exception] | None = None  # when the last login failed, and why
 
     @property
     def host(self) -> str:
@@ -66,15 +69,17 @@ class SshConnections:
         with self._changed:
             self._users += 1
 
-    def leave(self) -> None:
-        """Count one user less; the last one closes all connections."""
+    def leave(self) -> bool:
+        """Count one user less; the last one closes all connections. Return whether it was the last one."""
         with self._changed:
             self._users -= 1
-            closing = list(self._open) if not self._users else []
+            closing = [] if self._users else list(self._open)
             for transport in closing:
                 self._forget(transport)
+            is_last = not self._users
         for transport in closing:
             transport.close()
+        return is_last
 
     def channel(self) -> Channel:
         """Return a new channel, on a connection that has room, or on a new one; hand it back with ``release``.
@@ -82,60 +87,86 @@ class SshConnections:
         Raises :class:`TargetUnreachableError`, and what dialing raises.
         """
         deadline = time.monotonic() + CHANNEL_PATIENCE_S
+        broken = 0
         while True:
             transport = self._take(deadline) or self._connect()
             try:
-                return transport.open_session(window_size=WINDOW_BYTES, timeout=OPEN_TIMEOUT_S)
-            except paramiko.ChannelException:
-                self._is_full(transport)
+                channel = transport.open_session(window_size=WINDOW_BYTES, timeout=OPEN_TIMEOUT_S)
+            except paramiko.ChannelException as error:
+                self._is_full(transport, error)
             except (paramiko.SSHException, OSError, EOFError) as error:
-                self._drop(transport)
-                if time.monotonic() > deadline:
+                self.drop(transport)
+                broken += 1
+                if broken == OPEN_TRIES:
                     raise TargetUnreachableError(
-                        f"The connection to {self.host} breaks", why=str(error) or None
+                        f"The connection to {self.host} breaks when a session is opened", why=str(error) or None
                     ) from None
             except BaseException:
-                self._release(transport)
+                self._leave_room(transport)
                 raise
+            else:
+                with self._changed:
+                    if transport in self._open:
+                        self._open[transport].has_served = True
+                return channel
 
-    def release(self, channel: Channel) -> None:
+    def release(self, channel: Channel, transport: Transport) -> None:
         """Close a channel, and let somebody else have its room."""
-        transport = channel.get_transport()
         channel.close()
-        self._release(transport)
+        self._leave_room(transport)
+
+    def drop(self, transport: Transport) -> None:
+        """Close a connection that does not do what it should, with every channel on it."""
+        with self._changed:
+            self._forget(transport)
+        transport.close()
 
     def _take(self, deadline: float) -> Transport | None:
         """Reserve room on a connection; ``None``: there is none with room, and a new one is allowed."""
         with self._changed:
             while True:
-                for transport in [t for t in self._open if not t.is_active()]:
-                    self._forget(transport)
-                for transport, used in self._open.items():
-                    if used < self._limits[transport]:
-                        self._open[transport] += 1
-                        return transport
-                if len(self._open) < CONNECTIONS_PER_HOST:
-                    return None
+                found = self._reserve()
+                if found is not None or len(self._open) < CONNECTIONS_PER_HOST:
+                    return found
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):
                     raise TargetUnreachableError(
-                        f"All {sum(self._open.values())} channels to {self.host} are in use",
+                        f"All {sum(room.used for room in self._open.values())} channels to {self.host} are in use",
                         advice="Close targets that are not needed any more, or watch many runs with one target.",
                     )
 
+    def _reserve(self) -> Transport | None:
+        for transport in [transport for transport in self._open if not transport.is_active()]:
+            self._forget(transport)
+        for transport, room in self._open.items():
+            if room.used < room.limit:
+                room.used += 1
+                return transport
+        return None
+
     def _connect(self) -> Transport:
         """Return a connection with room reserved, a new one unless another thread has just made one."""
+        since = time.monotonic()
         with self._dialing:
             with self._changed:
-                for transport, used in self._open.items():
-                    if used < self._limits[transport] and transport.is_active():
-                        self._open[transport] += 1
-                        return transport
-            transport = self._dial()
+                found = self._reserve()
+            if found is not None:
+                return found
+            if self._failure is not None and self._failure[0] > since:
+                raise self._failure[1]  # who waited for the same login need not wait for it again
+            try:
+                transport = self._dial()
+            except TargetUnreachableError as error:
+                self._failure = (time.monotonic(), error)
+                raise
             with self._changed:
-                self._open[transport] = 1
-                self._limits[transport] = CHANNELS_PER_CONNECTION
-                return transport
+                is_wanted = self._users > 0
+                if is_wanted:
+                    self._open[transport] = _Room()
+            if not is_wanted:
+                transport.close()
+                raise TargetUnreachableError(f"The connection to {self.host} was closed")
+            return transport
 
     def _dial(self) -> Transport:
         pause = FIRST_LOGIN_PAUSE_S
@@ -149,41 +180,46 @@ class SshConnections:
             pause *= 2
         raise AssertionError("unreachable")
 
-    def _is_full(self, transport: Transport) -> None:
-        """The server refused a channel on this connection: it allows as many as were in use, or none at all."""
+    def _is_full(self, transport: Transport, error: paramiko.ChannelException) -> None:
+        """The server refused a channel on this connection: it allows as many as are in use, or none at all."""
         with self._changed:
-            if transport not in self._open:
+            room = self._open.get(transport)
+            if room is None:
                 return
-            self._open[transport] -= 1
-            used = self._open[transport]
-            if not used:
+            room.used -= 1
+            room.limit = room.used
+            is_useless = not room.used
+            if is_useless:
                 self._forget(transport)
-            else:
-                self._limits[transport] = used
-        if not used:
+        if is_useless:
             transport.close()
-            raise TargetUnreachableError(
+        if not room.has_served:
+            raise TargetRefusedError(
                 f"{self.host} lets us in, and opens no session",
-                advice="Look at MaxSessions, ForceCommand and PermitOpen in its sshd_config, and at what sshd logs.",
+                why=error.text,
+                advice="Look at MaxSessions in its sshd_config, and at what sshd logs.",
             )
 
-    def _drop(self, transport: Transport) -> None:
-        with self._changed:
-            self._forget(transport)
-        transport.close()
-
-    def _release(self, transport: Transport) -> None:
+    def _leave_room(self, transport: Transport) -> None:
         with self._changed:
             if transport in self._open:
-                self._open[transport] -= 1
+                self._open[transport].used -= 1
                 if not transport.is_active():
                     self._forget(transport)
                 self._changed.notify()
 
     def _forget(self, transport: Transport) -> None:
         self._open.pop(transport, None)
-        self._limits.pop(transport, None)
         self._changed.notify_all()
+
+
+@dataclass
+class _Room:
+    """The channels of one connection: the one that it was made for is in use."""
+
+    used: int = 1
+    limit: int = CHANNELS_PER_CONNECTION
+    has_served: bool = False
 
 
 _shared: dict[str, SshConnections] = {}
@@ -201,8 +237,7 @@ def shared(dialer: SshDialer) -> SshConnections:
 def give_up(dialer: SshDialer, connections: SshConnections) -> None:
     """Let go of what ``shared`` gave."""
     with _shared_lock:
-        connections.leave()
-        if not connections._users and _shared.get(dialer.identity) is connections:
+        if connections.leave() and _shared.get(dialer.identity) is connections:
             del _shared[dialer.identity]
 
 
