@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,6 +29,18 @@ def is_required(component: str) -> bool:
     """Whether ``SCRIPTRUN_REQUIRE`` (names separated by commas, or ``all``) says that it must be there."""
     required = {name.strip() for name in os.environ.get("SCRIPTRUN_REQUIRE", "").split(",")}
     return bool(required & {component, "all"})
+
+
+def require(component: str) -> None:
+    """Skip the test that runs when a component is missing, and say why; fail it where the component is required."""
+    if component not in PROBES:
+        pytest.fail(f"needs({component!r}): there is no such component in tests/components.py", pytrace=False)
+    reason = why_missing(component)
+    if reason is None:
+        return
+    if is_required(component):
+        pytest.fail(f"{component} is required by SCRIPTRUN_REQUIRE: {reason}", pytrace=False)
+    pytest.skip(f"{component}: {reason}")
 
 
 @functools.cache
@@ -98,6 +112,28 @@ def _memory_groups() -> str | None:
     return None if os.access(MEMORY_GROUPS, os.W_OK) else "this user may make no control groups"
 
 
+def _sshd() -> str | None:
+    from tests.network import sshd
+
+    return sshd.why_missing()
+
+
+def _another_user() -> str | None:
+    from tests.network import account
+
+    return account.why_impossible()
+
+
+def _namespace() -> str | None:
+    from tests.network import namespace
+
+    return namespace.why_impossible()
+
+
+def _program(name: str) -> str | None:
+    return None if shutil.which(name) else "not installed"
+
+
 #: Component -> what looks for it.
 PROBES: dict[str, Callable[[], str | None]] = {
     "network": _network,
@@ -105,4 +141,9 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "python3.8": _python38,
     "tmpfs": _tmpfs,
     "memory cgroup": _memory_groups,
+    "sshd": _sshd,
+    "another user": _another_user,
+    "network namespace": _namespace,
+    "fish": lambda: _program("fish"),
+    "tcsh": lambda: _program("tcsh"),
 }
