@@ -7,15 +7,21 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from airflow_provider.scriptrun.targets.contract import ComputeTarget
+    from tests.network.host import Host
+    from tests.network.sshd import Sshd
+
+#: How long a supervisor may take to be gone after the run that it stood beside was seen over.
+GONE_SECONDS = 10.0
 
 
 class Place(ABC):
@@ -74,26 +80,82 @@ class LocalPlace(Place):
         shutil.rmtree(Path(self.root).parent)
 
 
+class SshPlace(Place):
+    """A host behind a real SSH server, with a user of its own: opened as an operator does, from an Airflow connection.
+
+    It is on loopback, since a network of its own leads to no package index.
+
+    :param server: what to remove with the place; ``None``: whoever made it does.
+    """
+
+    def __init__(self, host: Host, server: Sshd | None = None) -> None:
+        self._host, self._server = host, server
+        self.root = host.root
+        self.connection_id = f"ssh_{host.port}"
+        self._variable = f"AIRFLOW_CONN_{self.connection_id.upper()}"
+        os.environ[self._variable] = json.dumps(host.connection())
+
+    @classmethod
+    def make(cls) -> SshPlace:
+        from tests.network.sshd import Sshd
+
+        server = Sshd(own_network=False)
+        return cls(server.host, server)
+
+    @classmethod
+    def find(cls, document: Mapping[str, Any]) -> SshPlace:
+        from tests.network.host import Host
+
+        return cls(Host(**document["host"]))
+
+    def open(self, *, host_id: str | None = None, version: str | None = None) -> ComputeTarget:
+        from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
+        from airflow_provider.scriptrun.targets.registry import open_target
+
+        surroundings = AirflowSurroundings()
+        surroundings.settings = replace(
+            surroundings.settings, cache_directory=f"{Path(self._host.key_path).parent}/cache"
+        )
+        return open_target(self.connection_id, surroundings, host_id=host_id, version=version)
+
+    def run(self, *argv: str, check: bool = True) -> bytes:
+        return self._host.run(*argv, check=check)
+
+    def document(self) -> str:
+        return json.dumps({"target": "ssh", "host": asdict(self._host)})
+
+    def remove(self) -> None:
+        del os.environ[self._variable]
+        if self._server is None:
+            return
+        deadline = time.monotonic() + GONE_SECONDS
+        while (left := self._server.running()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._server.stop()
+        assert not left, f"processes outlive their runs and the connection: {left}"
+
+
 @dataclass(frozen=True)
 class Entry:
     """One target of the suite.
 
     :param make: makes a place with a fresh root.
-    :param find: finds it again by its root, in another process.
+    :param find: finds it again by its document, in another process.
     :param needs: components without which it cannot be tested here, see ``tests/components.py``.
     """
 
     make: Callable[[], Place]
-    find: Callable[[str], Place]
+    find: Callable[[Mapping[str, Any]], Place]
     needs: tuple[str, ...] = ()
 
 
 TARGETS: dict[str, Entry] = {
-    "local": Entry(make=LocalPlace, find=LocalPlace),
+    "local": Entry(make=LocalPlace, find=lambda document: LocalPlace(document["root"])),
+    "ssh": Entry(make=SshPlace.make, find=SshPlace.find, needs=("sshd",)),
 }
 
 
 def find_place(document: str) -> Place:
     """Return the place that :meth:`Place.document` describes."""
     values = json.loads(document)
-    return TARGETS[values["target"]].find(values["root"])
+    return TARGETS[values["target"]].find(values)

@@ -110,6 +110,10 @@ class Sshd:
         """Return what the server wrote so far."""
         return self.log_path.read_text(errors="replace")
 
+    def running(self) -> list[processes.Process]:
+        """Return what the user runs, without the server's own processes."""
+        return [process for process in self._account.processes() if not process.name.startswith("sshd")]
+
     def authorize(self, public_key: str) -> None:
         """Let the user in with one more key."""
         file = self._account.home / ".ssh" / "authorized_keys"
