@@ -203,7 +203,7 @@ def test_status_does_not_renew_the_lease_and_poll_does(session, target):
     session.ask("status", runs=[run])
     assert os.stat(lease).st_mtime == 1
 
-    session.poll(run)
+    target.session().poll(run)
     assert os.stat(lease).st_mtime > 1
 
 

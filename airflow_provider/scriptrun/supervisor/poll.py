@@ -6,26 +6,23 @@ written is there. Every named run's lease is renewed.
 
 from __future__ import annotations
 
-import math
 import os
-import select
 import time
 
-from . import inotify, journal, lease, state
+from . import journal
+from .layout import check_run_id
+from .lookout import Lookout
 from .protocol.frames import CHUNK_BYTES
-from .refusal import NO_SUCH_RUN, Refusal
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple
 
-    from .layout import Layout, RunLayout
+    from .layout import RunLayout
+    from .lookout import Watched
+    from .refusal import Refusal
     from .serve import Channel
 
-#: Even when nothing is heard: a supervisor and a guard that were both killed write nothing, and leases want renewing.
-LOOK_PAUSE_S = 1.0
-#: Where folders cannot be watched.
-BLIND_PAUSE_S = 0.05
 DEFAULT_MAX_BYTES = 4 * 1024 * 1024
 #: A run gets at least this much of a reply, however many others have news.
 MIN_SHARE_BYTES = 64 * 1024
@@ -44,23 +41,25 @@ class News:
 
 def poll(request: Dict[str, Any], channel: Channel) -> None:
     """Answer the ``poll`` request."""
-    wanted: List[Dict[str, Any]] = request.get("runs") or []
-    runs = [channel.layout.run(item.get("id")) for item in wanted]  # type: ignore[arg-type]  # checked there
+    wanted: Dict[str, Dict[str, Any]] = {check_run_id(item.get("id")): item for item in request.get("runs") or []}
     deadline = time.monotonic() + float(request.get("wait_s") or 0.0)
-    ears: Optional[inotify.Inotify] = None
+    if channel.lookout is None:
+        channel.lookout = Lookout(channel.layout)
+    lookout = channel.lookout
+    watched = lookout.watch({run_id: item.get("streams") or {} for run_id, item in wanted.items()})
+    listens = False
     while True:
-        for run in runs:
-            lease.renew(run.lease)
-        found = [_look(channel.layout, run, item) for run, item in zip(runs, wanted)]
+        refusals = lookout.look()
+        found = [_compare(item, wanted[item.run.id], refusals.get(item.run.id)) for item in watched]
         news = [item for item in found if item is not None]
         left = deadline - time.monotonic()
         if news or left <= 0:
             break
-        if ears is None:
-            ears = _ears(channel, runs)
-            if ears is not None:
+        if not listens:
+            listens = True
+            if lookout.listen():
                 continue  # look again: something may have happened before we began to listen
-        if not _wait(channel, ears, min(left, LOOK_PAUSE_S if ears else BLIND_PAUSE_S)):
+        if not lookout.wait(channel.input, left):
             break
     max_bytes = int(request.get("max_bytes") or DEFAULT_MAX_BYTES)
     share = max(min(MIN_SHARE_BYTES, max_bytes), max_bytes // max(1, len(news)))
@@ -69,55 +68,16 @@ def poll(request: Dict[str, Any], channel: Channel) -> None:
     channel.writer.json({"end": True})
 
 
-def _look(layout: Layout, run: RunLayout, item: Dict[str, Any]) -> Optional[News]:
+def _compare(watched: Watched, item: Dict[str, Any], refusal: Optional[Refusal]) -> Optional[News]:
     """Return what is new about a run; ``None`` when nothing is."""
-    try:
-        document = _known(layout, run)
-        offsets = item.get("streams") or {}
-        streams = [(name, int(offset), _size(run.stream(name))) for name, offset in offsets.items()]
-    except Refusal as error:
-        news = News(run, {}, [])
-        news.error = error
+    if refusal is not None:
+        news = News(watched.run, {}, [])
+        news.error = refusal
         return news
-    if document["serial"] == item.get("seen") and all(size <= offset for _, offset, size in streams):
+    streams = [(name, int(offset), watched.sizes[name]) for name, offset in (item.get("streams") or {}).items()]
+    if watched.document["serial"] == item.get("seen") and all(size <= offset for _, offset, size in streams):
         return None
-    return News(run, document, streams)
-
-
-def _known(layout: Layout, run: RunLayout) -> Dict[str, Any]:
-    document = state.look(layout, run.id)
-    if document is None:
-        raise Refusal(NO_SUCH_RUN, "%s knows no run %s." % (layout.root, run.id))
-    return document
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _ears(channel: Channel, runs: List[RunLayout]) -> Optional[inotify.Inotify]:
-    if channel.inotify is None:
-        channel.inotify = inotify.open_inotify()
-    if channel.inotify is None or not channel.inotify.watch(run.folder for run in runs):
-        return None
-    return channel.inotify
-
-
-def _wait(channel: Channel, ears: Optional[inotify.Inotify], pause: float) -> bool:
-    """Wait for a change; return ``False`` when the other side has something to say instead, or has gone."""
-    if channel.input.holds_bytes():
-        return False
-    waiting = select.poll()
-    waiting.register(channel.input.descriptor, select.POLLIN)
-    if ears is not None:
-        waiting.register(ears.descriptor, select.POLLIN)
-    ready = dict(waiting.poll(math.ceil(pause * 1000)))
-    if ears is not None and ears.descriptor in ready:
-        ears.forget_events()
-    return channel.input.descriptor not in ready
+    return News(watched.run, watched.document, streams)
 
 
 def _send(channel: Channel, news: News, share: int) -> None:

@@ -20,7 +20,7 @@ TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, NoReturn, Optional
 
-    from .inotify import Inotify
+    from .lookout import Lookout
 
     Handler = Callable[[Dict[str, Any], "Channel"], None]
 
@@ -41,6 +41,8 @@ OPERATIONS = {
     "fetch": ("fetch", "fetch"),
     "clean": ("housekeeping.clean", "clean"),
 }
+#: No request, and not answered: that it comes makes way for the request that will follow it (a poll that waits ends).
+WAKE = "wake"
 #: Their input goes on after the request itself, so an error leaves the stream in the middle: it ends the session.
 WITH_DATA = frozenset(("offer", "send"))
 
@@ -99,7 +101,7 @@ class Channel:
         self.reader = frames.FrameReader(stream)  # type: ignore[arg-type]  # read() is all that it uses
         self.writer = writer
         self.layout = layout
-        self.inotify: Optional[Inotify] = None  #: made by the first poll that waits, kept for the session
+        self.lookout: Optional[Lookout] = None  #: made by the first poll, kept for the session
         self.ready = False  #: whether the root was made
 
 
@@ -143,6 +145,8 @@ def _session(root: str) -> int:
 def answer(request: Dict[str, Any], channel: Channel) -> bool:
     """Answer one request; return whether the session can go on. Only a lost connection raises."""
     operation = request.get("op")
+    if operation == WAKE:
+        return True
     goes_on = not isinstance(operation, str) or operation not in WITH_DATA
     try:
         function = handler(operation)
