@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from types import TracebackType
 
+    from airflow_provider.scriptrun.targets.wake import Wake
+
 __all__ = [
     "Attempt",
     "ComputeTarget",
@@ -156,6 +158,7 @@ class ComputeTarget(ABC):
         *,
         wait_s: float = DEFAULT_POLL_WAIT_S,
         max_bytes: int = DEFAULT_POLL_BYTES,
+        wake: Wake | None = None,
     ) -> list[News]:
         """Return what is new since the cursors, of many runs in one request.
 
@@ -163,8 +166,11 @@ class ComputeTarget(ABC):
         2. A run's status was read before its streams: see :class:`News`.
         3. Bytes come in order and without a gap; the same cursor gives the same bytes again. At most ``max_bytes`` in
            all, but for a share of at most 64 KB that every run gets, however many there are.
-        4. It renews the lease of every run that it names.
+        4. It renews the lease of every run that it names; one that was renewed a moment ago (a tenth of its term, at
+           most 30 s) counts as renewed.
         5. A run that cannot be spoken about has ``error`` in its news; the others are not affected.
+        6. ``wake`` makes it return early, with what it has. A target that cannot be interrupted may ignore it: it hears
+           of another run when it is asked the next time.
         """
 
     @abstractmethod

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from airflow_provider.scriptrun.errors import TargetError
     from airflow_provider.scriptrun.targets.session import Session
+    from airflow_provider.scriptrun.targets.wake import Wake
 
 
 #: What each of many runs may bring, however little of ``max_bytes`` is its part.
@@ -21,10 +22,23 @@ SHARE_BYTES = 64 * 1024
 
 
 def ask_news(
-    session: Session, request: dict[str, Any], asked: Mapping[str, Cursor], wait_s: float, max_bytes: int
+    session: Session,
+    request: dict[str, Any],
+    asked: Mapping[str, Cursor],
+    wait_s: float,
+    max_bytes: int,
+    wake: Wake | None = None,
 ) -> list[News]:
     """Send a ``poll`` and return what it brings: never more than ``max_bytes``, and nothing that was not asked for."""
     session.put(request)
+    if wake is None:
+        return _read_all_news(session, asked, wait_s, max_bytes)
+    session.flush()
+    with wake.heard_by(session.interrupt):
+        return _read_all_news(session, asked, wait_s, max_bytes)
+
+
+def _read_all_news(session: Session, asked: Mapping[str, Cursor], wait_s: float, max_bytes: int) -> list[News]:
     news: list[News] = []
     budget = max(max_bytes, len(asked) * min(max_bytes, SHARE_BYTES))
     while True:

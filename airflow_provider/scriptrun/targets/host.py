@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.targets.session import Session
     from airflow_provider.scriptrun.targets.status import HostFacts, RunStatus, TargetFacts
     from airflow_provider.scriptrun.targets.transports.base import Transport
+    from airflow_provider.scriptrun.targets.wake import Wake
 
 #: So much of small blobs is read into memory, to travel in one go (the supervisor takes up to 4 MiB).
 BATCH_BYTES = 1024 * 1024
@@ -117,6 +118,7 @@ class HostTarget(ComputeTarget):
         *,
         wait_s: float = DEFAULT_POLL_WAIT_S,
         max_bytes: int = DEFAULT_POLL_BYTES,
+        wake: Wake | None = None,
     ) -> list[News]:
         """See :meth:`ComputeTarget.poll`."""
         asked = {cursor.run_id: cursor for cursor in cursors}
@@ -131,7 +133,7 @@ class HostTarget(ComputeTarget):
             "wait_s": wait_s,
             "max_bytes": max_bytes,
         }
-        return self._sessions.request(lambda session: ask_news(session, request, asked, wait_s, max_bytes))
+        return self._sessions.request(lambda session: ask_news(session, request, asked, wait_s, max_bytes, wake))
 
     def cancel(
         self,

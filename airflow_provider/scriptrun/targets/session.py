@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +24,8 @@ PATIENCE_S = 60.0
 READ_BYTES = 256 * 1024
 #: What is handed to a stream at once: small frames travel together.
 WRITE_BYTES = 128 * 1024
+#: How long a few bytes may take to go into a stream that the other side reads.
+INTERRUPT_PATIENCE_S = 1.0
 #: How long a process whose output ended may take to say with which code.
 _EXIT_PATIENCE_S = 5.0
 #: How much of what a target printed goes into a message.
@@ -103,6 +107,18 @@ class Session:
             self.broken = True
             raise
         self._guard(self._writer.end)
+
+    def flush(self) -> None:
+        """Hand over what was put, without reading anything yet."""
+        self._guard(self._output.flush)
+
+    def interrupt(self) -> None:
+        """End a poll that waits, from any thread, while another one reads its answer.
+
+        Whether the connection still is there, that one sees.
+        """
+        with suppress(OSError, TargetUnreachableError):
+            self._process.write(_interruption(), INTERRUPT_PATIENCE_S)
 
     def answer(self, *, wait_s: float = 0.0) -> dict[str, Any]:
         """Return the next JSON object; an ``error`` in it is raised."""
@@ -218,6 +234,13 @@ class Session:
         except OSError:
             return None
         return f"Its last words: {text[-_QUOTED_CHARACTERS:]}" if text else None
+
+
+def _interruption() -> bytes:
+    """Return the frame that makes a poll make way, and is not answered."""
+    stream = io.BytesIO()
+    frames.FrameWriter(stream).json({"op": "wake"})
+    return stream.getvalue()
 
 
 class _Exact:

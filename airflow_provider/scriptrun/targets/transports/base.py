@@ -12,7 +12,9 @@ DIAGNOSIS_BYTES = 16 * 1024
 
 
 class Process(Protocol):
-    """A command that runs on the host. Used by one thread at a time, but for ``terminate``."""
+    """A command that runs on the host. Used by one thread at a time, but for ``terminate``, and for a ``write`` of some
+    bytes beside a ``read`` that waits: neither may change how long the other one waits.
+    """
 
     def read(self, size: int, timeout_s: float) -> bytes:
         """Return 1 to ``size`` bytes of its standard output as soon as there are any; ``b""`` at the end.
