@@ -13,6 +13,7 @@ from airflow_provider.scriptrun.runs.settings import Settings
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets.contract import (
     ComputeTarget,
+    Cursor,
     FetchedFile,
     Handle,
     HostFacts,
@@ -27,6 +28,7 @@ from airflow_provider.scriptrun.targets.contract import (
     StreamPart,
     TargetFacts,
 )
+from airflow_provider.scriptrun.targets.wake import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -59,6 +61,8 @@ class FakeTarget(ComputeTarget):
         self.closed = False
         self.max_part = 1 << 30
         self.skipped: dict[str, str] = {}
+        self.asked: list[Cursor] = []  #: in the latest poll
+        self.waiting = 0  #: polls that wait for news now; ``changed`` tells
 
     # What a test does to it
 
@@ -109,25 +113,40 @@ class FakeTarget(ComputeTarget):
         self.has_snapshot = True
         return Sent(snapshot.files, snapshot.bytes)
 
-    def poll(self, cursors, *, wait_s=20.0, max_bytes=1 << 22):
+    def poll(self, cursors, *, wait_s=20.0, max_bytes=1 << 22, wake=None):
+        cursors = list(cursors)
+        self.asked = cursors
         self._ask("poll")
-        (cursor,) = cursors
-        if cursor.run_id not in self.runs:
-            return [News(cursor.run_id, None, error=UnknownRunError(f"no run {cursor.run_id}"))]
         end = time.monotonic() + wait_s
-        with self.changed:
+        with (wake or Wake()).heard_by(self._notify), self.changed:
             while True:
-                run = self.runs[cursor.run_id]
-                parts, room = [], min(max_bytes, self.max_part)
-                for stream, offset in cursor.offsets.items():
-                    data = run.streams[stream]
-                    parts.append(StreamPart(stream, offset, data[offset : offset + room], len(data)))
-                if run.status.serial != cursor.seen or any(part.data for part in parts):
-                    return [News(cursor.run_id, run.status, tuple(parts))]
+                found = [news for news in (self._news(cursor, max_bytes) for cursor in cursors) if news]
+                if found:
+                    return found
                 if self.closed or self.trouble:
                     raise TargetUnreachableError("The connection was closed")
-                if not self.changed.wait(max(0.0, end - time.monotonic())) and time.monotonic() >= end:
+                left = end - time.monotonic()
+                if left <= 0 or (wake is not None and wake.is_rung):
                     return []
+                self.waiting += 1
+                self.changed.notify_all()
+                self.changed.wait(left)
+                self.waiting -= 1
+
+    def _news(self, cursor, max_bytes):
+        if cursor.run_id not in self.runs:
+            return News(cursor.run_id, None, error=UnknownRunError(f"no run {cursor.run_id}"))
+        run = self.runs[cursor.run_id]
+        parts, room = [], min(max_bytes, self.max_part)
+        for stream, offset in cursor.offsets.items():
+            data = run.streams[stream]
+            parts.append(StreamPart(stream, offset, data[offset : offset + room], len(data)))
+        is_new = run.status.serial != cursor.seen or any(part.data for part in parts)
+        return News(cursor.run_id, run.status, tuple(parts)) if is_new else None
+
+    def _notify(self):
+        with self.changed:
+            self.changed.notify_all()
 
     def cancel(self, run_id, *, lineage=None, reason=Reason.CANCELED, wait_s=60.0):
         self._ask("cancel", run_id, reason)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider.scriptrun.errors import RunFailedError, TargetError, TargetUnreachableError, UnknownRunError
-from airflow_provider.scriptrun.runs import log_view, reach, watch
+from airflow_provider.scriptrun.runs import lease, log_view, reach, watch
 from airflow_provider.scriptrun.runs.watch import Watch
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
 from airflow_provider.scriptrun.targets.contract import Cursor, Stream
@@ -117,7 +117,7 @@ def test_an_unreachable_target_is_tried_again_and_the_log_goes_on(target, ears):
 
 
 def test_it_gives_up_once_the_run_has_surely_ended_itself(target, ears, monkeypatch):
-    monkeypatch.setattr(watch, "LEASE_MARGIN_SECONDS", 0.0)
+    monkeypatch.setattr(lease, "LEASE_MARGIN_SECONDS", 0.0)
     target.trouble = [TargetUnreachableError("no route")] * 10_000
     following = Following(target, ears, orphan_after_s=0.05, grace_s=0.0)
     with pytest.raises(RunFailedError, match=r"unreachable.*no route"):
@@ -125,7 +125,7 @@ def test_it_gives_up_once_the_run_has_surely_ended_itself(target, ears, monkeypa
 
 
 def test_it_never_gives_up_on_a_run_that_lives_for_ever(target, ears, monkeypatch):
-    monkeypatch.setattr(watch, "LEASE_MARGIN_SECONDS", -1e9)
+    monkeypatch.setattr(lease, "LEASE_MARGIN_SECONDS", -1e9)
     target.trouble = [TargetUnreachableError("no route")] * 20
     following = Following(target, ears, orphan_after_s=None)
     target.end()

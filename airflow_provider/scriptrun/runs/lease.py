@@ -21,3 +21,11 @@ def over_at(watched_at: float, *, orphan_after_s: float, grace_s: float) -> floa
     :param grace_s: that the script has between SIGTERM and SIGKILL.
     """
     return watched_at + WATCHED_SECONDS + orphan_after_s + grace_s + LEASE_MARGIN_SECONDS
+
+
+def has_surely_ended(silent_s: float, *, orphan_after_s: float | None, grace_s: float) -> bool:
+    """Whether a run that nobody can have watched for ``silent_s`` seconds must have ended itself by now.
+
+    :param orphan_after_s: the term of its lease; ``None``: it never ends.
+    """
+    return orphan_after_s is not None and silent_s > orphan_after_s + grace_s + LEASE_MARGIN_SECONDS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider.scriptrun.errors import TargetUnreachableError
@@ -19,6 +20,19 @@ Result = TypeVar("Result")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 60.0
 #: How often ``should_stop`` is asked in a pause.
 LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A target could not be reached just now.
+
+    :param pause_s: when it is tried again.
+    :param reached_at: when it last answered (or when it was first asked), by the monotonic clock.
+    """
+
+    error: TargetUnreachableError
+    pause_s: float
+    reached_at: float
 
 
 def pauses() -> Iterator[float]:

@@ -10,19 +10,21 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from airflow_provider.scriptrun.errors import RunFailedError, TargetError, TargetUnreachableError
+from airflow_provider.scriptrun.errors import RunFailedError, TargetError
+from airflow_provider.scriptrun.runs import lease
 from airflow_provider.scriptrun.runs.crash_points import WHILE_PREPARING, WHILE_RUNNING, crash_point
-from airflow_provider.scriptrun.runs.lease import LEASE_MARGIN_SECONDS, WATCHED_SECONDS
+from airflow_provider.scriptrun.runs.lease import WATCHED_SECONDS
 from airflow_provider.scriptrun.runs.log_view import TAIL_BYTES, LogView
 from airflow_provider.scriptrun.runs.metrics import Messages
 from airflow_provider.scriptrun.runs.poller import Poller, is_not_started
-from airflow_provider.scriptrun.runs.reach import pauses, reach, sleep
+from airflow_provider.scriptrun.runs.reach import Trouble, reach
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
 from airflow_provider.scriptrun.targets.contract import Cursor, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_provider.scriptrun.runs.poller import Source
     from airflow_provider.scriptrun.runs.reporter import Reporter
     from airflow_provider.scriptrun.targets.contract import ComputeTarget, News, RunStatus
 
@@ -55,6 +57,8 @@ class Watch:
         something new, every :data:`~.lease.WATCHED_SECONDS` in any case, and when told to stop.
     :param restart: asks for the same run id again; ``None`` where the request is not known any more.
     :param orphan_after_s: after how many seconds without a poll the run ends itself; ``None``: never.
+    :param source: makes what brings the news from a cursor on, given what says whether the log is capped; ``None``: a
+        poller of its own.
     """
 
     target: ComputeTarget
@@ -69,6 +73,7 @@ class Watch:
     save: Callable[[Cursor], None] = lambda _cursor: None
     restart: Callable[[], object] | None = None
     messages: Messages = field(default_factory=Messages)
+    source: Callable[[Cursor, Callable[[], bool]], Source] | None = None
     status: RunStatus | None = None
 
     def __post_init__(self) -> None:
@@ -82,9 +87,8 @@ class Watch:
         )
         self._shown: Status | None = None
         self._restarts = 0
-        self._saved_at = self._reached_at = time.monotonic()
+        self._saved_at = time.monotonic()
         self._saved = self._shown_offsets()
-        self._pauses = pauses()
         # Messages are few: a new watcher reads them again, and knows all metrics.
         offsets: dict[Stream, int] = {**self.cursor.offsets, Stream.MESSAGES: 0}
         self.cursor = replace(self.cursor, seen=-1, offsets=offsets)
@@ -98,36 +102,35 @@ class Watch:
         :class:`TargetError` when the target cannot speak about the run.
         """
         while not self.should_stop():
-            poller = Poller(
-                self.target, self.cursor, wait_s=self.poll_wait_s, is_log_capped=lambda: self._log.is_capped
-            )
+            source = self._open()
             try:
-                if self._read(poller):
+                if self._read(source):
                     self._finish()
                     return self.status
-            except TargetUnreachableError as error:
-                pause = next(self._pauses)
-                self._give_up_when_over(error)
-                self.reporter.warning(f"{error} The run goes on; trying again in {pause:.0f} s.")
-                sleep(pause, self.should_stop)
-                self._look()  # a question without an answer may have renewed the lease
             finally:
-                poller.stop()
+                source.stop()
         self._save()
         return self.status
 
-    def _read(self, poller: Poller) -> bool:
-        """Show what a poller brings; return whether the run is over, false to go on with a new poller."""
-        for news in poller.answers():
-            if news is not None:
-                self._reached_at, self._pauses = time.monotonic(), pauses()
+    def _open(self) -> Source:
+        if self.source is not None:
+            return self.source(self.cursor, lambda: self._log.is_capped)
+        return Poller(self.target, self.cursor, wait_s=self.poll_wait_s, is_log_capped=lambda: self._log.is_capped)
+
+    def _read(self, source: Source) -> bool:
+        """Show what a source brings; return whether the run is over, false to go on with a new source."""
+        for news in source.answers():
+            if isinstance(news, Trouble):
+                self._give_up_when_over(news)
+                self.reporter.warning(f"{news.error} The run goes on; trying again in {news.pause_s:.0f} s.")
+            elif news is not None:
                 self._take(news)
                 if news.is_last:
                     return True
                 if is_not_started(news):
                     self._start_again()
                     return False
-            self._look()
+            self._look()  # also without an answer: a question may have renewed the lease
             if self.should_stop():
                 return False
         return False
@@ -213,14 +216,12 @@ class Watch:
                 return part.data, part.size
         return b"", offset
 
-    def _give_up_when_over(self, error: TargetUnreachableError) -> None:
-        if self.orphan_after_s is None:
-            return
-        silent = time.monotonic() - self._reached_at
-        if silent > self.orphan_after_s + self.grace_s + LEASE_MARGIN_SECONDS:
+    def _give_up_when_over(self, trouble: Trouble) -> None:
+        silent = time.monotonic() - trouble.reached_at
+        if lease.has_surely_ended(silent, orphan_after_s=self.orphan_after_s, grace_s=self.grace_s):
             raise RunFailedError(
                 f"Run {self.cursor.run_id} could not be reached for {silent:.0f} s (unreachable)",
-                why=f"by now nobody has watched it for so long that it has ended itself. {error}",
+                why=f"by now nobody has watched it for so long that it has ended itself. {trouble.error}",
                 advice="When the target is back, run.collect() brings what it left",
                 run_id=self.cursor.run_id,
-            ) from error
+            ) from trouble.error

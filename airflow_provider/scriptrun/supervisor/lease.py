@@ -1,7 +1,8 @@
 """How long a run goes on unwatched: a poll touches the run's ``lease`` file, and its supervisor sees that it did.
 
-A session that asks all the time touches it a few times per term. Only a *change* of the modification time counts, against the supervisor's own monotonic clock: neither a wall clock that
-jumps nor one that differs between machines ends a run.
+A session that asks all the time touches it a few times per term. Only a *change* of the modification time counts,
+against the supervisor's own monotonic clock: neither a wall clock that jumps nor one that differs between machines ends
+a run.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ class Lookout:
         return refusals
 
     def wait(self, stream: Input, pause: float) -> bool:
-        """Wait for a change, at most ``pause`` seconds; return ``False`` when the other side says something, or left."""
+        """Wait for a change, at most ``pause`` seconds; return ``False`` when the other side has something to say."""
         if stream.holds_bytes():
             return False
         waiting = select.poll()
