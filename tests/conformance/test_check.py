@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from airflow_provider.scriptrun.errors import TargetUnreachableError
@@ -18,6 +20,17 @@ def test_a_target_that_was_never_used_says_what_it_is(fresh_client, fresh_place)
     for part in (facts.python, facts.interpreter, facts.machine, facts.user, facts.root):
         assert part
         assert part in str(facts)
+
+
+def test_a_check_finds_more_than_a_greeting_and_the_clock_that_a_script_has(client, place):
+    facts = client.target.check()
+    assert facts.details is not None
+    assert facts.details.disk.free_bytes <= facts.details.disk.bytes
+    assert facts.details.kernel == place.run("uname", "-r").decode().strip()
+    assert facts.details.mounts["root"].folder == facts.root
+    difference = float(place.run("date", "+%s.%N")) - time.time()
+    assert abs(facts.details.clock_ahead_s - difference) < 5
+    assert all(str(warning) in str(facts) for warning in facts.warnings)
 
 
 def test_what_check_saw_is_what_a_run_finds(client):

@@ -12,6 +12,7 @@ TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
     from typing import Any, Dict, Optional
 
+    from .layout import Layout
     from .serve import Channel
 
 TOOLS = ("uv", "conda", "micromamba", "mamba", "docker")
@@ -31,26 +32,33 @@ def version() -> str:
 
 def hello(request: Dict[str, Any], channel: Channel) -> None:  # noqa: ARG001  # every handler is called alike
     """Answer the ``hello`` request."""
-    root = channel.layout.root
-    space = os.statvfs(root)
+    channel.writer.json(facts(channel.layout))
+
+
+def facts(layout: Layout) -> Dict[str, Any]:
+    """Return what can be said of this target within a millisecond."""
+    space = os.statvfs(layout.root)
+    return {
+        "version": version(),
+        "protocol": PROTOCOL_VERSION,
+        "python": {
+            "executable": sys.executable,
+            "version": "%d.%d.%d" % sys.version_info[:3],
+            "implementation": sys.implementation.name,
+        },
+        "platform": platform(),
+        "host": host.facts(layout),
+        "root": layout.root,
+        "user": user(),
+        "tools": {name: which(name) for name in TOOLS},
+        "free_bytes": space.f_bavail * space.f_frsize,
+    }
+
+
+def platform() -> Dict[str, Optional[str]]:
+    """Return system, machine and C library of this host."""
     names = os.uname()
-    channel.writer.json(
-        {
-            "version": version(),
-            "protocol": PROTOCOL_VERSION,
-            "python": {
-                "executable": sys.executable,
-                "version": "%d.%d.%d" % sys.version_info[:3],
-                "implementation": sys.implementation.name,
-            },
-            "platform": {"system": names.sysname, "machine": names.machine, "libc": _libc()},
-            "host": host.facts(channel.layout),
-            "root": root,
-            "user": _user(),
-            "tools": {name: which(name) for name in TOOLS},
-            "free_bytes": space.f_bavail * space.f_frsize,
-        }
-    )
+    return {"system": names.sysname, "machine": names.machine, "libc": _libc()}
 
 
 def which(name: str) -> Optional[str]:
@@ -77,7 +85,8 @@ def _libc() -> Optional[str]:
         return None
 
 
-def _user() -> str:
+def user() -> str:
+    """Return the name of the user that we are; the number where it has no name."""
     import pwd
 
     try:

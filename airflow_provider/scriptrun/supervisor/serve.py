@@ -31,6 +31,7 @@ OUTPUT_BUFFER_BYTES = 2 * frames.CHUNK_BYTES
 #: op -> (module of this package, function). The function is called as ``function(request, channel)``.
 OPERATIONS = {
     "hello": ("hello", "hello"),
+    "check": ("check", "check"),
     "start": ("start", "start"),
     "offer": ("store.receive", "offer"),
     "send": ("store.receive", "send"),

@@ -78,7 +78,9 @@ class HostTarget(ComputeTarget):
 
     def check(self) -> TargetFacts:
         """See :meth:`ComputeTarget.check`."""
-        facts = self._sessions.request(self._sessions.hello)
+        from airflow_provider.scriptrun.targets.checking import check
+
+        facts = self._sessions.request(lambda session: self._sessions.understood(check(session)))
         self._learn(facts)
         return facts
 

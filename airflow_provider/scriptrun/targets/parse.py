@@ -90,6 +90,13 @@ class Fields:
         """Return a whole number, or ``None`` where there is none."""
         return self.integer(name, low, high) if self.has(name) else None
 
+    def number(self, name: str) -> float:
+        """Return a number; whole or not, but finite."""
+        value = self.document.get(name)
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+            self.refuse(name, value, "a number")
+        return float(value)
+
     def flag(self, name: str) -> bool:
         """Return a truth value; absent is false."""
         value = self.document.get(name, False)

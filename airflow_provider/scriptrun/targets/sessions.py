@@ -126,7 +126,10 @@ class Sessions:
 
     def hello(self, session: Session) -> TargetFacts:
         """Ask who is there. Raises :class:`ProtocolError` for a supervisor that speaks another protocol."""
-        facts = parse.target_facts(session.ask({"op": "hello"}))
+        return self.understood(parse.target_facts(session.ask({"op": "hello"})))
+
+    def understood(self, facts: TargetFacts) -> TargetFacts:
+        """Return ``facts``; raise :class:`ProtocolError` for a supervisor that speaks another protocol."""
         if facts.protocol not in PROTOCOLS:
             raise ProtocolError(
                 f"The supervisor {facts.supervisor} on {self.transport.name} speaks protocol {facts.protocol}",

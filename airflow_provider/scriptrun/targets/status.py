@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
+    from airflow_provider.scriptrun.targets.findings import Details, TargetWarning
     from airflow_provider.scriptrun.targets.request import Attempt
 
 
@@ -90,6 +91,8 @@ class TargetFacts:
     :param supervisor: version of the supervisor that answers there.
     :param tools: program name -> absolute path on the target (``uv``, ``conda``, ``docker``, ...).
     :param free_bytes: on the file system of the root.
+    :param details: what only a check finds out.
+    :param warnings: what a check found that will bite later.
     """
 
     host: HostFacts
@@ -105,12 +108,10 @@ class TargetFacts:
     protocol: int
     tools: Mapping[str, str] = field(default_factory=dict)
     free_bytes: int | None = None
+    details: Details | None = field(default=None, compare=False)
+    warnings: tuple[TargetWarning, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
-        libc = f", {self.libc}" if self.libc else ""
-        tools = ", ".join(f"{name} {path}" for name, path in sorted(self.tools.items())) or "no further tools"
-        free = "" if self.free_bytes is None else f", {self.free_bytes / 1e9:.1f} GB free"
-        return (
-            f"{self.host.name or self.host.id}: {self.implementation} {self.python} ({self.interpreter}) on "
-            f"{self.system} {self.machine}{libc}, as {self.user}; root {self.root}{free}; {tools}"
-        )
+        from airflow_provider.scriptrun.targets.findings import describe
+
+        return describe(self)
