@@ -1,7 +1,8 @@
 """``python -m benchmarks [name ...] [--write]``: us and the peer in one run, as ratios.
 
-Names: snapshot, checkout, environments, runs, operator, log, imports. ``--write`` puts the tables of the named ones
-into ``docs/performance.md``, between the two marks of each.
+Names: snapshot, checkout, environments, runs, operator, log, imports, ssh_submission, ssh_transfer, ssh_log; ``ssh``
+stands for all that begin with it. ``--write`` puts the tables of the named ones into ``docs/performance.md``, between
+the two marks of each.
 """
 
 from __future__ import annotations
@@ -16,28 +17,42 @@ from pathlib import Path
 
 from benchmarks.report import Row, markdown, text
 
-NAMES = ("snapshot", "checkout", "environments", "runs", "operator", "log", "imports")
+NAMES = (
+    "snapshot",
+    "checkout",
+    "environments",
+    "runs",
+    "operator",
+    "log",
+    "imports",
+    "ssh_submission",
+    "ssh_transfer",
+    "ssh_log",
+)
+#: One word for several.
+GROUPS = {"ssh": tuple(name for name in NAMES if name.startswith("ssh_"))}
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 
 
 def main() -> int:
     """Measure, print, and write where asked. The exit code says whether every promise was kept."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(NAMES))
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join((*NAMES, *GROUPS)))
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(NAMES)
+    names = [name for given in arguments.names for name in GROUPS.get(given, (given,))]
+    unknown = set(names) - set(NAMES)
     if unknown:
         parser.error(f"there is no {min(unknown)}; choose from {', '.join(NAMES)}")
 
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
     )
-    print(f"load before: {os.getloadavg()[0]:.2f}\n", flush=True)
     missed = False
-    for name in arguments.names or NAMES:
+    for name in names or NAMES:
+        load = os.getloadavg()[0]
         rows: list[Row] = importlib.import_module(f"benchmarks.{name}").rows()
-        print(f"{name}\n{text(rows)}\n", flush=True)
+        print(f"\n{name} (load before: {load:.2f})\n{text(rows)}", flush=True)
         missed |= any(row.reached is False for row in rows)
         if arguments.write:
             _write(name, rows)

@@ -6,31 +6,43 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import ConfigurationError
 from airflow_provider.scriptrun.runs.experiment import Experiment
 from airflow_provider.scriptrun.runs.run import Run
 from airflow_provider.scriptrun.runs.settings import Settings
-from airflow_provider.scriptrun.runs.surroundings import use
+from airflow_provider.scriptrun.runs.surroundings import ConnectionFields, use
 from airflow_provider.scriptrun.runs.workspace import Workspace
 from airflow_provider.scriptrun.runs.workspace_layout import run_folder
+
+if TYPE_CHECKING:
+    from airflow_provider.scriptrun.targets.surroundings import SshDialer
 
 
 @dataclass(frozen=True)
 class Place:
-    """The surroundings of a run that a benchmark submits: no Airflow, no connections, no secrets."""
+    """The surroundings of a run that a benchmark submits: no Airflow, no secrets, the connections that it adds."""
 
     settings: Settings
     base_directory: Path
     hosts_may_differ: bool = False
     is_terminal: bool = False
+    connections: dict[str, ConnectionFields] = field(default_factory=dict)
 
-    def connection(self, connection_id: str) -> Any:
-        """There are none."""
-        raise ConfigurationError(f"no connection {connection_id}")
+    def connection(self, connection_id: str) -> ConnectionFields:
+        """Return one of ``connections``."""
+        if connection_id not in self.connections:
+            raise ConfigurationError(f"no connection {connection_id}")
+        return self.connections[connection_id]
+
+    def ssh(self, connection_id: str) -> SshDialer:
+        """Return what connects to the host of one of ``connections``; this needs Airflow's SSH provider."""
+        from airflow_provider.scriptrun.hooks.ssh import SshDialer
+
+        return SshDialer(self.connection(connection_id))
 
     def secret(self, reference: str) -> str:
         """There are none."""
