@@ -5,6 +5,7 @@ import re
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,16 @@ class World:
         if host_id and host_id != target._host_id:
             target.trouble.append(OtherHostError("another host", why="its id is another"))
         return target
+
+    def gives_up_after(self, seconds):
+        self.surroundings.settings = replace(self.surroundings.settings, unreachable_after_seconds=seconds)
+
+    def is_over_in(self, seconds):
+        """Let the stored run have ended itself surely in so many seconds."""
+        stored = self.state[LINEAGE]
+        takes = lease.over_at(0.0, orphan_after_s=stored["orphan_after_s"], grace_s=stored["grace_s"])
+        self.over_at = time.time() + seconds
+        stored["watched_at"] = self.over_at - takes
 
     def submit(self, *, run_id=None, attempt=None, tags=None, should_stop=None, seed=None, refresh=False, **fields):
         fields = {"source_directory": "source", "script": "train.py", "compute_target": "fake", **fields}
@@ -213,12 +224,79 @@ def test_a_run_on_a_target_that_is_not_configured_any_more_is_seen_dead_first(wo
     assert second.submission["handle"]["lineage"] != first.submission["handle"]["lineage"]
 
 
-def test_nothing_starts_elsewhere_while_the_old_target_cannot_be_asked(world):
-    world.submit()
+def test_nothing_starts_elsewhere_before_the_old_target_was_asked(world):
+    first = world.submit()
     world.target.trouble = [TargetUnreachableError("no route")] * 3
-    with pytest.raises(TargetUnreachableError):
+    second = world.submit(compute_target="other")
+    assert sum("no route" in text for text in world.ears.warnings) == 3
+    assert world.target.runs[first.id].status.status is Status.CANCELED
+    assert second.id in world.targets["other"].runs
+
+
+def test_nothing_starts_elsewhere_while_the_old_target_cannot_be_asked_and_its_run_may_live(world):
+    world.gives_up_after(0.1)
+    world.surroundings.settings = replace(world.surroundings.settings, orphan_after_seconds=0)
+    first = world.submit()
+    world.target.trouble = [TargetUnreachableError("no route")] * 10_000
+    with pytest.raises(TargetUnreachableError, match=f"no route.*{first.id}.*nothing starts elsewhere"):
         world.submit(compute_target="other")
     assert world.targets["other"].runs == {}
+
+
+def test_a_run_starts_elsewhere_once_its_predecessor_that_cannot_be_asked_has_surely_ended_itself(world):
+    world.gives_up_after(0.01)
+    world.submit()
+    world.is_over_in(0.3)
+    world.target.trouble = [TargetUnreachableError("no route")] * 10_000
+    second = world.submit(compute_target="other")
+    assert time.time() >= world.over_at
+    assert second.id in world.targets["other"].runs
+
+
+def test_a_target_on_which_nothing_can_be_yet_is_waited_for_as_long_as_the_settings_say(world):
+    world.gives_up_after(0.2)
+    world.target.trouble = [TargetUnreachableError("no route")] * 10_000
+    with pytest.raises(TargetUnreachableError, match=r"no route.*Nothing was started.*unreachable_after_seconds"):
+        world.submit()
+    assert LINEAGE not in world.state
+
+
+def test_a_target_that_may_have_a_run_is_waited_for_until_that_has_surely_ended_itself(world):
+    world.gives_up_after(0.01)
+    first = world.submit()
+    world.is_over_in(0.3)
+    world.target.trouble = [TargetUnreachableError("no route")] * 10_000
+    with pytest.raises(TargetUnreachableError, match=first.id):
+        world.submit(attempt=Attempt(try_number=2))
+    assert time.time() >= world.over_at
+    assert world.calls("start") == ["start"]
+
+
+def test_a_start_that_may_have_been_heard_is_repeated_until_its_run_has_surely_ended_itself(world, monkeypatch):
+    monkeypatch.setattr(lease, "LEASE_MARGIN_SECONDS", -30.0)  # the grace of a script
+    world.gives_up_after(0.01)
+    world.surroundings.settings = replace(
+        world.surroundings.settings, orphan_after_seconds=0.3, cancel_grace_seconds=30.0
+    )
+
+    def start(request):
+        world.target.calls.append(("start", request.run_id))
+        raise TargetUnreachableError("the connection broke")
+
+    monkeypatch.setattr(world.target, "start", start)
+    begun = time.monotonic()
+    with pytest.raises(TargetUnreachableError, match=r"broke.*the run has ended itself by now"):
+        world.submit()
+    assert time.monotonic() - begun >= 0.3
+    assert len(world.calls("start")) > 2
+
+
+def test_a_target_that_refuses_a_login_is_not_tried_again(world):
+    world.target.trouble = [TargetUnreachableError("no route"), TargetRefusedError("the password is wrong")]
+    with pytest.raises(TargetRefusedError, match="password"):
+        world.submit()
+    assert world.target.trouble == []
+    assert world.ears.warnings == []
 
 
 def test_what_an_earlier_run_left_is_collected(world):

@@ -23,9 +23,9 @@ def over_at(watched_at: float, *, orphan_after_s: float, grace_s: float) -> floa
     return watched_at + WATCHED_SECONDS + orphan_after_s + grace_s + LEASE_MARGIN_SECONDS
 
 
-def has_surely_ended(silent_s: float, *, orphan_after_s: float | None, grace_s: float) -> bool:
-    """Whether a run that nobody can have watched for ``silent_s`` seconds must have ended itself by now.
+def longest_silence_s(*, orphan_after_s: float | None, grace_s: float) -> float | None:
+    """Return after how many seconds, in which nobody can have watched it, a run has surely ended itself.
 
-    :param orphan_after_s: the term of its lease; ``None``: it never ends.
+    :param orphan_after_s: the term of its lease; ``None``: it never does.
     """
-    return orphan_after_s is not None and silent_s > orphan_after_s + grace_s + LEASE_MARGIN_SECONDS
+    return None if orphan_after_s is None else orphan_after_s + grace_s + LEASE_MARGIN_SECONDS

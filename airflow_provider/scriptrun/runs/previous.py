@@ -11,35 +11,69 @@ from typing import TYPE_CHECKING
 from airflow_provider.scriptrun.errors import OtherHostError, TargetRefusedError
 from airflow_provider.scriptrun.runs.lease import over_at
 from airflow_provider.scriptrun.runs.lineage import last_watched
+from airflow_provider.scriptrun.runs.reach import Patience, reach
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider.scriptrun.runs.lineage import Lineage, LineageStore
     from airflow_provider.scriptrun.runs.reporter import Reporter
+    from airflow_provider.scriptrun.runs.settings import Settings
     from airflow_provider.scriptrun.runs.surroundings import Surroundings
+    from airflow_provider.scriptrun.targets.contract import ComputeTarget
 
 
-def leave(ours: Lineage, surroundings: Surroundings, reporter: Reporter) -> None:
+def leave(
+    ours: Lineage, store: LineageStore, surroundings: Surroundings, reporter: Reporter, should_stop: Callable[[], bool]
+) -> None:
     """See the lineage's run dead on the target that it was started on, since another one is configured now.
 
-    Raises :class:`TargetError` when that target cannot be asked, and the run may still be alive.
+    Raises :class:`TargetError` when that target cannot be asked until the run has surely ended itself (or, where that
+    never is, for ``unreachable_after_seconds``).
     """
     from airflow_provider.scriptrun.targets.registry import open_target
 
     with open_target(ours.connection, surroundings, host_id=ours.host_id) as target:
-        status = target.status([ours.run_id]).get(ours.run_id)
-        if status is None or status.is_terminal:
-            return
-        reporter.warning(
-            f"Run {ours.run_id} of this task is {status.status.value} on {ours.connection}, and another target is "
-            "configured now: it is cancelled first."
+        reach(
+            reporter,
+            lambda: _end(target, ours, reporter),
+            should_stop=should_stop,
+            patience=patience(ours, store, surroundings.settings, is_here=False),
         )
-        status = target.cancel(ours.run_id, lineage=ours.id, reason=Reason.SUPERSEDED)
+
+
+def _end(target: ComputeTarget, ours: Lineage, reporter: Reporter) -> None:
+    status = target.status([ours.run_id]).get(ours.run_id)
+    if status is None or status.is_terminal:
+        return
+    reporter.warning(
+        f"Run {ours.run_id} of this task is {status.status.value} on {ours.connection}, and another target is "
+        "configured now: it is cancelled first."
+    )
+    status = target.cancel(ours.run_id, lineage=ours.id, reason=Reason.SUPERSEDED)
     if not status.is_terminal:
         raise TargetRefusedError(
             f"Run {ours.run_id} on {ours.connection} is still {status.status.value}",
             advice="It is being cancelled; the next try starts on the other target",
         )
+
+
+def patience(ours: Lineage, store: LineageStore, settings: Settings, *, is_here: bool = True) -> Patience:
+    """Return the patience with a target that may have the lineage's run: until that has surely ended itself.
+
+    :param is_here: the target is the one that is configured; one that is not is not waited for without an end.
+    """
+    at_least = settings.unreachable_after_seconds
+    over = _over_at(ours, store)
+    if over is not None and at_least:
+        seconds: float | None = max(over - time.time(), at_least)
+    else:
+        seconds = None if is_here or not at_least else at_least
+    return Patience(
+        seconds,
+        advice=f"Run {ours.run_id} was asked for on {ours.connection}; nothing starts elsewhere while it may be alive",
+    )
 
 
 def explain_other_host(error: OtherHostError, ours: Lineage, store: LineageStore) -> OtherHostError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from airflow_provider.scriptrun.runs.reporter import Reporter
+    from airflow_provider.scriptrun.runs.settings import Settings
 
 Result = TypeVar("Result")
 
@@ -43,25 +45,75 @@ def pauses() -> Iterator[float]:
         longest = min(longest * 2, LONGEST_PAUSE_SECONDS)
 
 
+class Patience:
+    """How long a target may be silent before a try gives up on it. The silence begins now.
+
+    :param seconds: of silence; ``None``: for ever.
+    :param advice: what there is to do then.
+    """
+
+    def __init__(self, seconds: float | None, *, advice: str | None = None) -> None:
+        self._seconds, self._advice = seconds, advice
+        self._heard_at = time.monotonic()
+
+    def heard(self) -> None:
+        """Begin anew: the target has just said something."""
+        self._heard_at = time.monotonic()
+
+    def beside(self, progress: Callable[..., object]) -> Callable[..., None]:
+        """Return a callback of a long call, whose every progress is a word of the target."""
+
+        def report(*arguments: object) -> None:
+            self.heard()
+            progress(*arguments)
+
+        return report
+
+    def left_s(self) -> float:
+        """Return how much of it is left; 0.0 or less: none."""
+        return math.inf if self._seconds is None else self._heard_at + self._seconds - time.monotonic()
+
+    def ended(self, error: TargetUnreachableError) -> TargetUnreachableError:
+        """Return ``error`` with how long that has gone on, and what there is to do."""
+        silent = time.monotonic() - self._heard_at
+        return TargetUnreachableError(
+            f"{error.what} (tried for {silent:.0f} s)", why=error.why, advice=self._advice or error.advice
+        )
+
+
+def patience_without_run(settings: Settings) -> Patience:
+    """Return the patience of a submission of which no run can be on the target."""
+    return Patience(
+        settings.unreachable_after_seconds or None,
+        advice="Nothing was started. Is the host up, and reachable from here? [scriptrun] unreachable_after_seconds "
+        "says how long a submission waits for it",
+    )
+
+
 def reach(
     reporter: Reporter,
     call: Callable[[], Result],
     *,
     should_stop: Callable[[], bool] = lambda: False,
-    deadline: float | None = None,
+    patience: Patience | None = None,
 ) -> Result:
     """Return ``call()``, tried again with growing pauses while the target cannot be reached. Never elsewhere.
 
-    Raises :class:`TargetUnreachableError` once ``should_stop()`` is true, or ``deadline`` (``time.monotonic``) passed.
+    Raises :class:`TargetUnreachableError` once ``should_stop()`` is true, or the patience has ended (``None``: never).
+    What a target refuses (a login, a host key) is no matter of patience: :class:`TargetRefusedError` is raised at once.
     """
+    patience = patience or Patience(None)
     for pause in pauses():
         try:
             return call()
         except TargetUnreachableError as error:  # noqa: PERF203 - a request costs more than a try
-            if should_stop() or (deadline is not None and time.monotonic() + pause > deadline):
-                raise
-            reporter.warning(f"{error} Trying again in {pause:.0f} s.")
-            if not sleep(pause, should_stop):
+            left = patience.left_s()
+            if left <= 0:
+                raise patience.ended(error) from error
+            wait = min(pause, left)
+            if not should_stop():
+                reporter.warning(f"{error} Trying again in {wait:.0f} s.")
+            if not sleep(wait, should_stop):
                 raise
     raise AssertionError("unreachable")
 

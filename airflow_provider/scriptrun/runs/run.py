@@ -17,7 +17,7 @@ from airflow_provider.scriptrun.runs.log_view import LogView
 from airflow_provider.scriptrun.runs.metrics import Messages
 from airflow_provider.scriptrun.runs.outcome import error_for
 from airflow_provider.scriptrun.runs.progress import Progress
-from airflow_provider.scriptrun.runs.reach import reach
+from airflow_provider.scriptrun.runs.reach import Patience, reach
 from airflow_provider.scriptrun.runs.record import make_record
 from airflow_provider.scriptrun.runs.reporter import Printer, Quiet
 from airflow_provider.scriptrun.runs.run_folder import RunFolder
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 #: Beyond the grace that a script has: for the target to see everything dead and to answer.
 CANCEL_MARGIN_SECONDS = 30.0
-#: A target that cannot be reached for so long after a run's end fails the try; the next one collects.
+#: A target that is silent for so long after a run's end fails the try; the next one collects.
 COLLECT_PATIENCE_SECONDS = 3600.0
 
 
@@ -294,7 +294,8 @@ class Run:
         progress = Progress(
             reporter, f"Collecting what run {self.id} left", is_terminal=self._surroundings().is_terminal
         )
-        found = reach(reporter, lambda: self._fetch(progress), deadline=began + COLLECT_PATIENCE_SECONDS)
+        patience = Patience(COLLECT_PATIENCE_SECONDS, advice="run.collect() brings it when the target is back")
+        found = reach(reporter, lambda: self._fetch(patience.beside(progress.reach)), patience=patience)
         progress.finish()
         if warning := found.warning():
             reporter.warning(warning)
@@ -381,9 +382,9 @@ class Run:
         except TargetError as error:
             log.debug("The target does not know that run %s was collected: %s", self.id, error)
 
-    def _fetch(self, progress: Progress) -> Collection:
+    def _fetch(self, progress: Callable[..., None]) -> Collection:
         try:
-            return collect(self.target(), self.id, self.folder.objects, self.folder.name, progress.reach)
+            return collect(self.target(), self.id, self.folder.objects, self.folder.name, progress)
         except UnknownRunError:
             # Its status is known, and terminal: it was cancelled before it had a folder.
             return Collection(tuple(self.folder.files()))

@@ -77,6 +77,12 @@ class Settings:
         30.0, "How many seconds a cancelled script has between SIGTERM and SIGKILL.", "90"
     )
     poll_wait_seconds: float = _option(20.0, "How many seconds a request for news may wait on the target.", "10")
+    unreachable_after_seconds: int = _option(
+        600,
+        "A submission gives up on a target that it cannot reach for so many seconds, unless a run of it may be there: "
+        "then it waits until that has surely ended itself. 0: it never gives up.",
+        "3600",
+    )
     task_log_cap_bytes: int = _option(
         64 * MEBIBYTE,
         "How many bytes of a script's log are shown in the task log; beyond them the last lines, and where the rest "

@@ -13,9 +13,9 @@ from airflow_provider.scriptrun.errors import (
     TargetRefusedError,
 )
 from airflow_provider.scriptrun.runs.crash_points import AFTER_START, crash_point
-from airflow_provider.scriptrun.runs.lease import WATCHED_SECONDS
+from airflow_provider.scriptrun.runs.lease import WATCHED_SECONDS, longest_silence_s
 from airflow_provider.scriptrun.runs.progress import Progress, readable
-from airflow_provider.scriptrun.runs.reach import reach
+from airflow_provider.scriptrun.runs.reach import Patience, patience_without_run, reach
 from airflow_provider.scriptrun.runs.run import Run
 
 if TYPE_CHECKING:
@@ -95,7 +95,16 @@ class Start:
             self._watched()
             return self.target.start(self.request)
 
-        return reach(self.reporter, ask, should_stop=self.should_stop)
+        return reach(self.reporter, ask, should_stop=self.should_stop, patience=self._patience())
+
+    def _patience(self) -> Patience:
+        """Of a start that may have been heard, though no answer came: until a run of it has surely ended itself."""
+        limits, at_least = self.request.limits, self.surroundings.settings.unreachable_after_seconds
+        longest = longest_silence_s(orphan_after_s=limits.orphan_after_s, grace_s=limits.grace_s)
+        return Patience(
+            max(longest, at_least) if longest is not None and at_least else None,
+            advice="If the start was heard, the run has ended itself by now, unwatched; the next try sees to it",
+        )
 
     def _watched(self) -> None:
         """Store that somebody looks after the run of this lineage, if that was long ago."""
@@ -106,8 +115,12 @@ class Start:
     def _send(self, snapshot: Snapshot) -> None:
         began = time.monotonic()
         progress = Progress(self.reporter, f"Sending to {self.target.name}", is_terminal=self.surroundings.is_terminal)
+        patience = patience_without_run(self.surroundings.settings)
         sent = reach(
-            self.reporter, lambda: self.target.send(snapshot, progress=progress.reach), should_stop=self.should_stop
+            self.reporter,
+            lambda: self.target.send(snapshot, progress=patience.beside(progress.reach)),
+            should_stop=self.should_stop,
+            patience=patience,
         )
         progress.finish()
         self.document["phases"]["send"] = round(time.monotonic() - began, 3)

@@ -26,7 +26,7 @@ from airflow_provider.scriptrun.runs.lineage import (
     WorkspaceLineage,
 )
 from airflow_provider.scriptrun.runs.names import check_experiment_name, check_run_id, new_run_id
-from airflow_provider.scriptrun.runs.reach import reach
+from airflow_provider.scriptrun.runs.reach import patience_without_run, reach
 from airflow_provider.scriptrun.runs.reporter import Quiet
 from airflow_provider.scriptrun.runs.request import (
     limits_of,
@@ -244,9 +244,16 @@ class _Submission:
         has_ended = not self.given_id and previous.has_surely_ended(ours, self.lineage)
         if ours.connection != name:
             if not has_ended:
-                previous.leave(ours, self.surroundings, self.reporter)
+                self._leave(ours)
             return None
         return replace(ours, host_id="") if has_ended else ours
+
+    def _leave(self, ours: Lineage) -> None:
+        try:
+            previous.leave(ours, self.lineage, self.surroundings, self.reporter, self.should_stop)
+        except TargetUnreachableError:
+            if self.given_id or not previous.has_surely_ended(ours, self.lineage):
+                raise
 
     def _store(self, ours: Lineage | None, name: str, here: HostFacts, limits: Limits) -> Lineage:
         ours = replace(
@@ -290,7 +297,12 @@ class _Submission:
             try:
                 return first()
             except TargetUnreachableError:
-                return reach(self.reporter, target.host, should_stop=self.should_stop)
+                patience = (
+                    previous.patience(ours, self.lineage, self.settings)
+                    if ours is not None and ours.host_id
+                    else patience_without_run(self.settings)
+                )
+                return reach(self.reporter, target.host, should_stop=self.should_stop, patience=patience)
         except OtherHostError as error:
             if ours is None:
                 raise

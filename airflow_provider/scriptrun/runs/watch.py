@@ -10,14 +10,14 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from airflow_provider.scriptrun.errors import RunFailedError, TargetError
+from airflow_provider.scriptrun.errors import RunFailedError, TargetError, TargetUnreachableError
 from airflow_provider.scriptrun.runs import lease
 from airflow_provider.scriptrun.runs.crash_points import WHILE_PREPARING, WHILE_RUNNING, crash_point
 from airflow_provider.scriptrun.runs.lease import WATCHED_SECONDS
 from airflow_provider.scriptrun.runs.log_view import TAIL_BYTES, LogView
 from airflow_provider.scriptrun.runs.metrics import Messages
 from airflow_provider.scriptrun.runs.poller import Poller, is_not_started
-from airflow_provider.scriptrun.runs.reach import Trouble, reach
+from airflow_provider.scriptrun.runs.reach import Patience, Trouble, reach
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
 from airflow_provider.scriptrun.targets.contract import Cursor, Stream
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SAVE_SECONDS = 15.0
 #: More of an environment's build than this is worth a look at build.log itself.
 BUILD_LOG_CAP_BYTES = 4 * 1024 * 1024
+#: A target that is silent for so long shows no last lines of a capped log: they are in the workspace soon.
+TAIL_PATIENCE_SECONDS = 60.0
 #: A start that nobody finished is repeated so often.
 MAX_RESTARTS = 3
 
@@ -189,7 +191,10 @@ class Watch:
     def _finish(self) -> None:
         self._build.finish()
         if self._log.is_capped:
-            self._show_tail()
+            try:
+                self._show_tail()
+            except TargetUnreachableError as error:
+                self.reporter.warning(f"The last lines of the log cannot be shown: {error}")
         self._log.finish()
         self.messages.finish()
         if self._shown_offsets() != self._saved:
@@ -211,14 +216,21 @@ class Watch:
 
     def _log_part(self, offset: int, count: int) -> tuple[bytes, int]:
         cursor = Cursor(self.cursor.run_id, seen=-1, offsets={Stream.RUN_LOG: offset})
-        for news in reach(self.reporter, lambda: self.target.poll([cursor], wait_s=0, max_bytes=count)):
+        answer = reach(
+            self.reporter,
+            lambda: self.target.poll([cursor], wait_s=0, max_bytes=count),
+            should_stop=self.should_stop,
+            patience=Patience(TAIL_PATIENCE_SECONDS),
+        )
+        for news in answer:
             for part in news.parts:
                 return part.data, part.size
         return b"", offset
 
     def _give_up_when_over(self, trouble: Trouble) -> None:
         silent = time.monotonic() - trouble.reached_at
-        if lease.has_surely_ended(silent, orphan_after_s=self.orphan_after_s, grace_s=self.grace_s):
+        longest = lease.longest_silence_s(orphan_after_s=self.orphan_after_s, grace_s=self.grace_s)
+        if longest is not None and silent > longest:
             raise RunFailedError(
                 f"Run {self.cursor.run_id} could not be reached for {silent:.0f} s (unreachable)",
                 why=f"by now nobody has watched it for so long that it has ended itself. {trouble.error}",
