@@ -19,18 +19,19 @@ from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.snapshot import Limits, Snapshot, take
 from airflow_provider.scriptrun.supervisor.layout import Layout
-from airflow_provider.scriptrun.supervisor.protocol import frames
+from airflow_provider.scriptrun.supervisor.protocol import frames, ranges
+from airflow_provider.scriptrun.supervisor.protocol.manifest import blobs_of
 from airflow_provider.scriptrun.supervisor.store.checkout import checkout
 from airflow_provider.scriptrun.targets.archive import supervisor_archive
-from airflow_provider.scriptrun.targets.host import batches
 from airflow_provider.scriptrun.targets.local import LocalTarget
+from airflow_provider.scriptrun.targets.sending import CHUNK_BYTES
 from airflow_provider.scriptrun.targets.sessions import PYTHON_OPTIONS
 from benchmarks import trees
 from benchmarks.place import workbench
 from benchmarks.report import Row, row, text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 ROUNDS = 5
 #: The most that ours may take, times the peer's.
@@ -103,19 +104,18 @@ def _session(snapshot: Snapshot) -> bytes:
     """Return what a worker says to a target that lacks all of the snapshot."""
     stream = io.BytesIO()
     writer = frames.FrameWriter(stream)
-    writer.json({"op": "offer", "snapshot": snapshot.id})
-    for chunk in frames.chunks(io.BytesIO(snapshot.manifest), len(snapshot.manifest)):
-        writer.data(chunk)
-    writer.end()
-    writer.json({"op": "send", "snapshot": snapshot.id})
-    blobs = {entry.content.decode(): entry.size for entry in snapshot.entries if entry.type in "fx"}
-    for some in batches(blobs, blobs):
-        writer.json({"blobs": [[sha256, blobs[sha256]] for sha256 in some]})
-        data = b"".join(chunk for sha256 in some for chunk in snapshot.open_blob(sha256))
-        for chunk in frames.chunks(io.BytesIO(data), len(data)):
+
+    def put(chunks: Iterable[bytes]) -> None:
+        for chunk in chunks:
             writer.data(chunk)
         writer.end()
-    writer.json({"done": True})
+
+    blobs = blobs_of(snapshot.entries)
+    writer.json({"op": "offer", "snapshot": snapshot.id})
+    put(frames.chunks(io.BytesIO(snapshot.manifest), len(snapshot.manifest)))
+    writer.json({"op": "send", "snapshot": snapshot.id, "blobs": ranges.encode(range(len(blobs)))})
+    data = b"".join(chunk for sha256 in blobs for chunk in snapshot.open_blob(sha256))
+    put(data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES))
     return stream.getvalue()
 
 

@@ -108,7 +108,7 @@ class FakeTarget(ComputeTarget):
         joined = request.run_id in self.runs
         return Started(Outcome.ACCEPTED, request.run_id, status=self.run(request.run_id).status, joined=joined)
 
-    def send(self, snapshot, *, progress=None):
+    def send(self, snapshot, *, base=None, progress=None, then=None):
         self._ask("send", snapshot.id)
         self.has_snapshot = True
         return Sent(snapshot.files, snapshot.bytes)

@@ -9,12 +9,13 @@ import os
 import stat
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider.scriptrun.supervisor import store
-from airflow_provider.scriptrun.supervisor.protocol import frames
-from airflow_provider.scriptrun.supervisor.protocol.manifest import Entry, encode, snapshot_id
+from airflow_provider.scriptrun.supervisor.protocol import frames, ranges
+from airflow_provider.scriptrun.supervisor.protocol.manifest import Entry, blobs_of, decode, encode, snapshot_id
 from airflow_provider.scriptrun.supervisor.serve import Channel
 from airflow_provider.scriptrun.supervisor.store import receive
 
@@ -76,36 +77,25 @@ def offer_frames(thing: Parcel) -> bytes:
     return stream.getvalue()
 
 
-def blob_frames(name: str, data: bytes, size: int | None = None) -> bytes:
+def data_frames(data: bytes, chunk: int = frames.CHUNK_BYTES, compress: bool = False) -> bytes:
+    """Return data in chunks, and the end frame."""
     stream = io.BytesIO()
     writer = frames.FrameWriter(stream)
-    writer.json({"blob": name, "size": len(data) if size is None else size})
-    for chunk in frames.chunks(io.BytesIO(data), len(data)):
-        writer.data(chunk)
+    for at in range(0, len(data), chunk):
+        piece = data[at : at + chunk]
+        writer.data(frames.Compressed(zlib.compress(piece)) if compress else piece)
     writer.end()
     return stream.getvalue()
 
 
-def batch_frames(named: list[tuple[str, bytes]], data: bytes | None = None) -> bytes:
-    """Return many small blobs in one go; ``data`` in the place of their contents."""
-    stream = io.BytesIO()
-    writer = frames.FrameWriter(stream)
-    writer.json({"blobs": [[name, len(content)] for name, content in named]})
-    whole = b"".join(content for _, content in named) if data is None else data
-    for chunk in frames.chunks(io.BytesIO(whole), len(whole)):
-        writer.data(chunk)
-    writer.end()
-    return stream.getvalue()
+def send_request(thing: Parcel, names: Iterable[str]) -> dict[str, Any]:
+    """Return the request that announces these blobs, which are given in the manifest's order."""
+    numbers = {name: number for number, name in enumerate(blobs_of(decode(thing.manifest)))}
+    return {"op": "send", "snapshot": thing.id, "blobs": ranges.encode(numbers[name] for name in names)}
 
 
-def done_frame() -> bytes:
-    stream = io.BytesIO()
-    frames.FrameWriter(stream).json({"done": True})
-    return stream.getvalue()
-
-
-def send_frames(thing: Parcel, names: Iterable[str]) -> bytes:
-    return b"".join(blob_frames(name, thing.blobs[name]) for name in names) + done_frame()
+def contents(thing: Parcel, names: Iterable[str]) -> bytes:
+    return b"".join(thing.blobs[name] for name in names)
 
 
 class Session:
@@ -121,10 +111,19 @@ class Session:
 
     def offer(self, thing: Parcel) -> list[str]:
         (answer,) = self.call(receive.offer, {"op": "offer", "snapshot": thing.id}, offer_frames(thing))
-        return answer["missing"]
+        return named(thing, answer)
 
-    def send(self, thing: Parcel, names: Iterable[str]) -> dict[str, Any]:
-        (answer,) = self.call(receive.send, {"op": "send", "snapshot": thing.id}, send_frames(thing, names))
+    def offer_change(self, thing: Parcel, base: str, change: bytes) -> list[str] | None:
+        """Offer it as a change of another snapshot; ``None``: it is wanted whole."""
+        request = {"op": "offer", "snapshot": thing.id, "base": base}
+        (answer,) = self.call(receive.offer, request, data_frames(change))
+        return None if answer["missing"] is None else named(thing, answer)
+
+    def send(self, thing: Parcel, names: Iterable[str], data: bytes | None = None, **how: Any) -> dict[str, Any]:
+        """Send these blobs; ``data`` in the place of their contents."""
+        names = list(names)
+        body = data_frames(contents(thing, names) if data is None else data, **how)
+        (answer,) = self.call(receive.send, send_request(thing, names), body)
         return answer
 
     def put(self, thing: Parcel) -> None:
@@ -133,6 +132,12 @@ class Session:
         if missing:
             assert self.send(thing, missing)["complete"]
         assert store.has_snapshot(self.layout, thing.id)
+
+
+def named(thing: Parcel, answer: dict[str, Any]) -> list[str]:
+    """Return the blobs that an offer's answer speaks of."""
+    blobs = list(blobs_of(decode(thing.manifest)))
+    return [blobs[number] for number in ranges.decode(answer["missing"], len(blobs))]
 
 
 def answers(stream: Any) -> Iterator[Any]:
@@ -193,6 +198,9 @@ class Serve:
         return answer
 
     def put(self, thing: Parcel) -> None:
-        missing = self.ask({"op": "offer", "snapshot": thing.id}, offer_frames(thing))["missing"]
+        missing = self.offer(thing)
         if missing:
-            assert self.ask({"op": "send", "snapshot": thing.id}, send_frames(thing, missing))["complete"]
+            assert self.ask(send_request(thing, missing), data_frames(contents(thing, missing)))["complete"]
+
+    def offer(self, thing: Parcel) -> list[str]:
+        return named(thing, self.ask({"op": "offer", "snapshot": thing.id}, offer_frames(thing)))

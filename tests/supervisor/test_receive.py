@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import random
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from airflow_provider.scriptrun.supervisor import store
 from airflow_provider.scriptrun.supervisor.layout import Layout
-from airflow_provider.scriptrun.supervisor.protocol import frames
+from airflow_provider.scriptrun.supervisor.protocol import delta, frames
 from airflow_provider.scriptrun.supervisor.protocol.manifest import Entry, encode, snapshot_id
 from airflow_provider.scriptrun.supervisor.refusal import Refusal
 from airflow_provider.scriptrun.supervisor.store import receive
@@ -21,12 +22,12 @@ from tests.supervisor.store_target import (
     Parcel,
     Serve,
     Session,
-    batch_frames,
-    blob_frames,
-    done_frame,
+    contents,
+    data_frames,
+    named,
     offer_frames,
     parcel,
-    send_frames,
+    send_request,
     sha256,
 )
 
@@ -142,24 +143,26 @@ def test_blobs_of_a_snapshot_that_was_not_offered_are_refused(session: Session) 
         session.send(parcel(FILES), [])
 
 
-def test_a_blob_that_the_snapshot_does_not_name_is_refused(session: Session) -> None:
+@pytest.mark.parametrize(
+    "places",
+    [None, 7, [7], [[0]], [[0, 1, 2]], {}, [["0", 1]], [[0, 0]], [[-1, 1]], [[4, 1]], [[3, 2]], [[0, 5]],
+     [[1, 1], [0, 1]], [[0, 1], [0, 1]], [[0, 1], [1, 1]], [[0, True]], [[0.0, 1]], [[0, 10**30]], [[10**30, 1]],
+     [[0, 1]] * 100],
+)  # fmt: skip
+def test_places_that_the_snapshot_does_not_have_are_refused(session: Session, places: object) -> None:
     thing = parcel(FILES)
     session.offer(thing)
-    body = blob_frames(sha256(b"stranger"), b"stranger")
-    with pytest.raises(Refusal, match="no blob of this snapshot"):
-        session.call(receive.send, {"op": "send", "snapshot": thing.id}, body)
-    assert not os.path.exists(session.layout.blob(sha256(b"stranger")))
+    with pytest.raises(Refusal, match="no blobs of") as refused:
+        session.call(receive.send, {"op": "send", "snapshot": thing.id, "blobs": places}, data_frames(b"b" * 100))
+    assert refused.value.code == "bad_request"
+    assert sum(len(files) for _, _, files in os.walk(session.layout.blobs)) == 0
 
 
-@pytest.mark.parametrize("damage", [b"x" * 100_000, b"a" * 99_999, b"a" * 100_001, b""])
-def test_a_damaged_blob_is_refused_by_name_and_the_others_are_kept(session: Session, damage: bytes) -> None:
+def test_a_damaged_blob_is_refused_by_name_and_the_others_are_kept(session: Session) -> None:
     thing = parcel(FILES)
     missing = session.offer(thing)
     bad = sha256(FILES["lib/a.py"])
-    body = b"".join(
-        blob_frames(name, damage if name == bad else thing.blobs[name], len(thing.blobs[name])) for name in missing
-    )
-    (answer,) = session.call(receive.send, {"op": "send", "snapshot": thing.id}, body + done_frame())
+    answer = session.send(thing, missing, contents(thing, missing).replace(b"a" * 100_000, b"x" * 100_000))
     assert answer["error"]["code"] == "damaged"
     assert bad in answer["error"]["message"]
     assert (answer["damaged"], answer["received"], answer["complete"]) == ([bad], 3, False)
@@ -167,79 +170,69 @@ def test_a_damaged_blob_is_refused_by_name_and_the_others_are_kept(session: Sess
     assert os.listdir(session.layout.incoming) == [thing.id]
 
 
-def test_a_flipped_bit_anywhere_in_the_data_is_noticed(session: Session) -> None:
-    data = random.Random(7).randbytes(300_000)
+@pytest.mark.parametrize("size", [300_000, receive.SMALL_BYTES + 300_000])
+def test_a_flipped_bit_anywhere_in_the_data_is_noticed(session: Session, size: int) -> None:
+    data = random.Random(7).randbytes(size)
     thing = parcel({"data": data})
-    for position in (0, 65_535, 65_536, 299_999):
+    for position in (0, 65_535, 65_536, size - 1):
         session.offer(thing)
         flipped = bytearray(data)
         flipped[position] ^= 1
-        body = blob_frames(sha256(data), bytes(flipped)) + done_frame()
-        (answer,) = session.call(receive.send, {"op": "send", "snapshot": thing.id}, body)
-        assert answer["damaged"] == [sha256(data)]
+        assert session.send(thing, [sha256(data)], bytes(flipped))["damaged"] == [sha256(data)]
 
 
-def test_small_blobs_may_come_many_at_once(session: Session) -> None:
-    thing = parcel(FILES)
+@pytest.mark.parametrize("chunk", [1, 7, 1000, 65_536, 10**6])
+@pytest.mark.parametrize("compress", [False, True])
+def test_blobs_arrive_however_they_are_cut_into_chunks(session: Session, chunk: int, compress: bool) -> None:
+    large = random.Random(chunk).randbytes(receive.SMALL_BYTES + 1000) if chunk > 1000 else b"large"
+    thing = parcel({"a": b"a" * 3000, "b": b"", "c": large, "d": b"d" * 10, "e": b"e"})
     missing = session.offer(thing)
-    small = [(name, thing.blobs[name]) for name in missing if len(thing.blobs[name]) < 1000]
-    big = sha256(FILES["lib/a.py"])
-    body = batch_frames(small) + blob_frames(big, thing.blobs[big]) + batch_frames([]) + done_frame()
-    (answer,) = session.call(receive.send, {"op": "send", "snapshot": thing.id}, body)
-    assert answer == {"received": 4, "bytes": 100_009, "complete": True}
+    answer = session.send(thing, missing, chunk=chunk, compress=compress)
+    assert answer == {"received": 5, "bytes": 3011 + len(large), "complete": True}
     for name, data in thing.blobs.items():
         assert Path(session.layout.blob(name)).read_bytes() == data
 
 
-@pytest.mark.parametrize(
-    ("data", "good"),
-    [(b"aaaXbbcccc", "ac"), (b"aaabbb", "ab"), (b"aaabbbccccc", "abc"), (b"", ""), (b"baabbbcccc", "bc")],
-)
-def test_of_a_damaged_batch_what_is_whole_is_kept(session: Session, data: bytes, good: str) -> None:
-    contents = [b"aaa", b"bbb", b"cccc"]
-    thing = parcel({str(n): content for n, content in enumerate(contents)})
-    session.offer(thing)
-    body = batch_frames([(sha256(content), content) for content in contents], data) + done_frame()
-    (answer,) = session.call(receive.send, {"op": "send", "snapshot": thing.id}, body)
-    left = [sha256(content) for content in contents if chr(content[0]) not in good]
-    assert session.offer(thing) == left
-    assert answer.get("damaged", []) == left
-    assert answer["received"] == len(good)
-
-
-@pytest.mark.parametrize("named", [7, [7], [["x"]], [["0" * 64, 1]], {}, [[sha256(b"b"), 2]], [[sha256(b"b"), "1"]]])
-def test_a_batch_that_names_no_blobs_of_the_snapshot_is_refused(session: Session, named: object) -> None:
+def test_more_than_was_announced_ends_the_session_and_what_was_announced_stays(session: Session) -> None:
     thing = parcel(FILES)
-    session.offer(thing)
-    stream = io.BytesIO()
-    frames.FrameWriter(stream).json({"blobs": named})
-    with pytest.raises(Refusal) as refused:
-        session.call(receive.send, {"op": "send", "snapshot": thing.id}, stream.getvalue())
-    assert refused.value.code == "bad_request"
+    missing = session.offer(thing)
+    with pytest.raises(Refusal, match="More came"):
+        session.send(thing, missing[:2], contents(thing, missing[:2]) + b"more")
+    assert session.offer(thing) == missing[2:]
 
 
-def test_a_batch_over_the_limit_is_refused_before_it_is_read(session: Session) -> None:
-    thing = parcel({"a": b"a" * (receive.MAX_BATCH_BYTES + 1)})
-    session.offer(thing)
-    with pytest.raises(Refusal, match="too many for one batch"):
-        session.call(receive.send, {"op": "send", "snapshot": thing.id}, batch_frames([*thing.blobs.items()]))
+def test_less_than_was_announced_ends_the_session(session: Session) -> None:
+    thing = parcel(FILES)
+    missing = session.offer(thing)
+    with pytest.raises(frames.FrameError, match="before the last blob"):
+        session.send(thing, missing, contents(thing, missing)[:-1])
+    assert session.offer(thing) == missing[-1:]
 
 
-def test_a_transfer_cut_at_any_byte_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_compressed_chunk_that_grows_without_end_is_refused(session: Session) -> None:
+    thing = parcel({"a": bytes(frames.MAX_CHUNK_BYTES + 1)})
+    missing = session.offer(thing)
+    with pytest.raises(frames.FrameError, match="more than the"):
+        session.send(thing, missing, chunk=frames.MAX_CHUNK_BYTES + 1, compress=True)
+    assert session.offer(thing) == missing
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_transfer_cut_at_any_byte_goes_on_where_it_was(tmp_path: Path, compress: bool) -> None:
     generator = random.Random(11)
     thing = parcel({f"f{n}": generator.randbytes(generator.choice([1, 5, 3000, 70_000])) for n in range(20)})
     for round_number in range(60):
         session = Session(Layout(str(tmp_path / str(round_number))))
         missing = session.offer(thing)
-        body = send_frames(thing, missing)
-        cut = generator.randrange(len(body) - len(done_frame()) + 1)
+        body = data_frames(contents(thing, missing), 1000, compress)
+        cut = generator.randrange(len(body))
         with pytest.raises(frames.FrameError):
-            session.call(receive.send, {"op": "send", "snapshot": thing.id}, body[:cut])
+            session.call(receive.send, send_request(thing, missing), body[:cut])
         whole = 0
-        position = 0
+        arrived = len(_readable(body[:cut]))
         for name in missing:
-            position += len(blob_frames(name, thing.blobs[name]))
-            whole += position <= cut
+            arrived -= len(thing.blobs[name])
+            whole += arrived >= 0
         left = session.offer(thing)
         assert left == missing[whole:]
         if left:
@@ -252,78 +245,63 @@ def test_a_transfer_cut_at_any_byte_goes_on_where_it_was(tmp_path: Path) -> None
         assert os.listdir(session.layout.incoming) == []
 
 
-def test_a_cut_batch_keeps_the_blobs_that_arrived_whole(tmp_path: Path) -> None:
-    generator = random.Random(12)
-    thing = parcel({f"f{n}": generator.randbytes(10_000) for n in range(40)})
-    for round_number in range(20):
-        session = Session(Layout(str(tmp_path / str(round_number))))
-        missing = session.offer(thing)
-        body = batch_frames([(name, thing.blobs[name]) for name in missing])
-        cut = generator.randrange(3000, len(body))
-        with pytest.raises(frames.FrameError):
-            session.call(receive.send, {"op": "send", "snapshot": thing.id}, body[:cut])
-        arrived = (cut - 3000) // frames.CHUNK_BYTES * frames.CHUNK_BYTES // 10_000  # of the last frame nothing counts
-        left = session.offer(thing)
-        assert left == missing[len(missing) - len(left) :]
-        assert len(missing) - len(left) >= arrived - 1
-        assert not left or session.send(thing, left)["complete"]
+def _readable(stream: bytes) -> bytes:
+    """Return the data of the frames that are whole."""
+    found = b""
+    with contextlib.suppress(frames.FrameError):
+        for chunk in frames.FrameReader(io.BytesIO(stream)).data():
+            found += chunk
+    return found
 
 
 @pytest.mark.parametrize("content", [b"", b"a" * 50, b"a" * 100_001])
 def test_a_blob_that_a_power_loss_or_a_killed_writer_left_is_asked_for_again(session: Session, content: bytes) -> None:
-    thing = parcel({"small": b"a" * 100, "large": b"b" * 100_000})
+    thing = parcel({"small": b"a" * 100, "large": b"b" * (receive.SMALL_BYTES + 1)})
     session.put(thing)
     os.unlink(session.layout.snapshot(thing.id))
     for name in thing.blobs:
         os.chmod(session.layout.blob(name), 0o600)
         Path(session.layout.blob(name)).write_bytes(content)
     assert session.offer(thing) == [*thing.blobs][::-1]
-    small, large = thing.blobs
-    body = batch_frames([(small, thing.blobs[small])]) + blob_frames(large, thing.blobs[large]) + done_frame()
-    (answer,) = session.call(receive.send, {"op": "send", "snapshot": thing.id}, body)
-    assert answer["complete"]
+    assert session.send(thing, [*thing.blobs][::-1])["complete"]
     for name, data in thing.blobs.items():
         assert Path(session.layout.blob(name)).read_bytes() == data
         assert Path(session.layout.blob(name)).stat().st_mode & 0o777 == 0o444
 
 
-@pytest.mark.parametrize("many", [True, False])
+@pytest.mark.parametrize("size", [1000, receive.SMALL_BYTES + 1])
 def test_a_blob_that_cannot_be_written_leaves_nothing(
-    session: Session, many: bool, monkeypatch: pytest.MonkeyPatch
+    session: Session, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import errno
 
-    thing = parcel({"a": b"a" * 1000})
-    session.offer(thing)
+    thing = parcel({"a": b"a" * size})
+    (name,) = session.offer(thing)
     write = os.write
 
     def full(descriptor: int, data: bytes) -> int:
         write(descriptor, data[:500])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    named = [*thing.blobs.items()]
-    body = (batch_frames(named) if many else blob_frames(*named[0])) + done_frame()
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
         with pytest.raises(OSError, match="No space left"):
-            session.call(receive.send, {"op": "send", "snapshot": thing.id}, body)
+            session.send(thing, [name])
     assert os.listdir(session.layout.incoming) == [thing.id]
-    assert not os.path.exists(session.layout.blob(named[0][0]))
-    assert session.offer(thing) == [named[0][0]]
+    assert not os.path.exists(session.layout.blob(name))
+    assert session.offer(thing) == [name]
 
 
-@pytest.mark.parametrize("many", [True, False])
-def test_short_writes_are_gone_on_with(session: Session, many: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    thing = parcel({"a": bytes(range(256)) * 4})
-    session.offer(thing)
+@pytest.mark.parametrize("size", [1000, receive.SMALL_BYTES + 1])
+def test_short_writes_are_gone_on_with(session: Session, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    thing = parcel({"a": random.Random(3).randbytes(size)})
+    (name,) = session.offer(thing)
     write = os.write
-    named = [*thing.blobs.items()]
-    body = (batch_frames(named) if many else blob_frames(*named[0])) + done_frame()
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:100]))
-        (answer,) = session.call(receive.send, {"op": "send", "snapshot": thing.id}, body)
+        patch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:999]))
+        answer = session.send(thing, [name])
     assert answer["complete"]
-    assert Path(session.layout.blob(named[0][0])).read_bytes() == named[0][1]
+    assert Path(session.layout.blob(name)).read_bytes() == thing.blobs[name]
 
 
 def test_two_senders_of_one_snapshot_at_once_both_end_well(tmp_path: Path) -> None:
@@ -331,15 +309,16 @@ def test_two_senders_of_one_snapshot_at_once_both_end_well(tmp_path: Path) -> No
     root = tmp_path / "root"
     with Serve(root) as first, Serve(root) as second:
         for one in (first, second):
-            missing = one.ask({"op": "offer", "snapshot": thing.id}, offer_frames(thing))["missing"]
+            missing = one.offer(thing)
             assert len(missing) == 200
-            one.writer.json({"op": "send", "snapshot": thing.id})
-        half = len(missing) // 2
+            one.writer.json(send_request(thing, missing))
+        body = data_frames(contents(thing, missing), 10_000)
+        half = len(body) // 2
         for one in (first, second):  # both are in the middle of it at once
-            one.input.write(b"".join(blob_frames(name, thing.blobs[name]) for name in missing[:half]))
+            one.input.write(body[:half])
             one.input.flush()
         for one in (second, first):
-            one.input.write(send_frames(thing, missing[half:]))
+            one.input.write(body[half:])
             one.input.flush()
             answer = one.reader.json()
             assert answer == {"received": 200, "bytes": 400_000, "complete": True}
@@ -361,8 +340,8 @@ def test_a_write_that_fails_is_answered_and_ends_the_session_cleanly(tmp_path: P
     writer = frames.FrameWriter(request)
     writer.json({"op": "offer", "snapshot": thing.id})
     request.write(offer_frames(thing))
-    writer.json({"op": "send", "snapshot": thing.id})
-    request.write(send_frames(thing, thing.blobs))
+    writer.json(send_request(thing, thing.blobs))
+    request.write(data_frames(contents(thing, thing.blobs)))
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-B", "-c", code, str(folder), "serve", "--root", str(root)],
         input=request.getvalue(),
@@ -372,7 +351,7 @@ def test_a_write_that_fails_is_answered_and_ends_the_session_cleanly(tmp_path: P
     output = io.BytesIO(done.stdout)
     frames.find_marker(output)
     reader = frames.FrameReader(output)
-    assert reader.json() == {"missing": [sha256(thing.blobs.popitem()[1])]}
+    assert reader.json() == {"missing": [[0, 1]]}
     answer = reader.json()
     assert answer
     assert "error" in answer
@@ -401,12 +380,13 @@ def test_what_is_missing_is_what_is_not_there(tmp_path_factory: pytest.TempPathF
 def test_it_works_on_the_oldest_python(tmp_path: Path, oldest_python: str) -> None:
     thing = parcel({**FILES, "od\udcffd\n": b"odd"})
     root = tmp_path / "root"
-    small = [(name, data) for name, data in thing.blobs.items() if len(data) < 1000]
+    base = parcel(FILES)
     with Serve(root, oldest_python) as serve:
-        assert len(serve.ask({"op": "offer", "snapshot": thing.id}, offer_frames(thing))["missing"]) == 5
-        large = sha256(FILES["lib/a.py"])
-        body = batch_frames(small) + blob_frames(large, b"x" * 100_000) + done_frame()
-        answer = serve.ask({"op": "send", "snapshot": thing.id}, body)
-        assert answer["damaged"] == [large]
+        serve.put(base)
+        request = {"op": "offer", "snapshot": thing.id, "base": base.id}
+        missing = named(thing, serve.ask(request, data_frames(delta.encode(base.manifest, thing.manifest))))
+        assert missing == [sha256(b"odd")]
+        damaged = serve.ask(send_request(thing, missing), data_frames(b"ood", compress=True))
+        assert damaged["damaged"] == missing
         serve.put(thing)
     assert store.has_snapshot(Layout(str(root)), thing.id)

@@ -165,12 +165,25 @@ def test_a_list_may_come_in_several_frames():
     assert [found.path for found in ours.files("r")] == ["outputs/a", "outputs/b"]
 
 
-def test_a_target_that_asks_for_blobs_of_no_snapshot_gets_none():
+@pytest.mark.parametrize("missing", [[[0, 2]], [[1, 1]], [[-1, 1]], [["0", 1]], [[0, 1], [0, 1]], ["f" * 64], "all", 7])
+def test_a_target_that_asks_for_blobs_of_no_snapshot_gets_none(missing):
     tree = Tree({"a": "content"})
-    ours, _ = target(answering({"missing": ["f" * 64]}))
-    with pytest.raises(ProtocolError, match="does not have"):
+    ours, _ = target(answering({"missing": missing}))
+    with pytest.raises(ProtocolError, match="cannot be used"):
         ours.send(tree)
     assert tree.opened == []
+
+
+def test_a_target_that_wants_a_whole_manifest_whole_once_more_is_refused():
+    ours, _ = target(answering({"missing": None}))
+    with pytest.raises(ProtocolError, match="does not say what it lacks"):
+        ours.send(Tree({"a": "content"}))
+
+
+def test_a_base_that_nobody_named_is_refused():
+    ours, _ = target(answering({"outcome": "missing", "base": "b" * 64}))
+    with pytest.raises(ProtocolError, match="which nobody named"):
+        ours.start(StartRequest("r", "lineage", "experiment", snapshot_id="a" * 64, bases=("c" * 64,)))
 
 
 def test_another_protocol_is_named():

@@ -16,6 +16,7 @@ from airflow_provider.scriptrun.errors import (
     TargetRefusedError,
     UnknownRunError,
 )
+from airflow_provider.scriptrun.supervisor.protocol import ranges
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets import parse
 
@@ -138,7 +139,7 @@ def test_no_field_of_a_status_raises_anything_but_a_protocol_error(name, value):
 def test_no_answer_raises_anything_but_a_protocol_error(document):
     for read in (
         parse.target_facts,
-        parse.missing,
+        lambda value: parse.missing(value, 10),
         parse.counts,
         lambda value: parse.started(value, "run"),
         lambda value: parse.streams(value, "run"),
@@ -166,11 +167,32 @@ def test_a_path_that_leaves_the_runs_folder_is_refused(path):
         parse.remote_files(document, "run")
 
 
-def test_a_blob_that_is_asked_for_by_anything_but_its_hash_is_refused():
-    assert parse.missing({"missing": ["0" * 64]}) == ["0" * 64]
-    for name in ("0" * 63, "Z" * 64, "../" + "0" * 61, 5, None):
-        with pytest.raises(ProtocolError, match="sha256"):
-            parse.missing({"missing": [name]})
+@given(st.sets(st.integers(0, 40)))
+def test_what_is_missing_is_told_in_ranges(numbers):
+    document = {"missing": ranges.encode(sorted(numbers))}
+    assert parse.missing(document, 41) == sorted(numbers)
+    assert len(document["missing"]) == sum(number - 1 not in numbers for number in numbers)
+    for total in range(max(numbers, default=-1) + 1):
+        with pytest.raises(ProtocolError):
+            parse.missing(document, total)
+
+
+@given(ANYTHING)
+def test_ranges_that_are_none_are_refused(document):
+    if document is None:
+        assert parse.missing({"missing": None}, 10) is None
+        return
+    try:
+        numbers = parse.missing({"missing": document}, 10)
+    except ProtocolError:
+        return
+    assert ranges.encode(numbers) == document
+
+
+def test_a_base_that_cannot_be_used_is_not_taken_for_nothing_missing():
+    assert parse.missing({"missing": None}, 10) is None
+    with pytest.raises(ProtocolError):
+        parse.missing({}, 10)
 
 
 @pytest.mark.parametrize(

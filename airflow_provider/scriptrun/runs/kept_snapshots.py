@@ -23,7 +23,7 @@ from airflow_provider.scriptrun.runs.local_objects import LocalObjects
 from airflow_provider.scriptrun.runs.objects import PIECE_BYTES
 from airflow_provider.scriptrun.supervisor.protocol.atomic import write_atomic
 from airflow_provider.scriptrun.supervisor.protocol.canonical import canonical_json, digest
-from airflow_provider.scriptrun.supervisor.protocol.manifest import EXECUTABLE, FILE, ManifestError, decode, snapshot_id
+from airflow_provider.scriptrun.supervisor.protocol.manifest import ManifestError, blobs_of, decode, snapshot_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -76,7 +76,7 @@ class KeptSnapshot:
         if snapshot_id(manifest) != snapshot:
             raise WorkspaceError(f"{store.uri(name)} is damaged", why="it holds the manifest of another snapshot")
         self.entries: list[Entry] = decode(manifest)
-        self._sizes = _blob_sizes(self.entries)
+        self._sizes = blobs_of(self.entries)
         self._packs: dict[str, IO[bytes]] = {}
         self._open = ExitStack()
 
@@ -120,7 +120,7 @@ def keep(
     if store.size(name) is not None:
         return Kept(0, 0)
     memory = Path(cache_directory) / "kept" / digest(f"{store.url}\0{snapshot.root}".encode("utf-8", "surrogateescape"))
-    sizes = _blob_sizes(snapshot.entries)
+    sizes = blobs_of(snapshot.entries)
     locations = {sha: place for sha, place in _remembered(store, memory).items() if sha in sizes}
     _forget_scattered(locations, sizes)
     missing = [sha for sha, size in sizes.items() if size and sha not in locations]
@@ -184,10 +184,6 @@ def _forget_scattered(locations: dict[str, _Location], sizes: Mapping[str, int])
             del locations[sha]
 
 
-def _blob_sizes(entries: list[Entry] | tuple[Entry, ...]) -> dict[str, int]:
-    return {entry.content.decode("ascii"): entry.size for entry in entries if entry.type in (FILE, EXECUTABLE)}
-
-
 def _encode(manifest: bytes, sizes: Mapping[str, int], locations: Mapping[str, _Location]) -> bytes:
     packs = list(dict.fromkeys(place.pack for place in locations.values()))
     number = {pack: index for index, pack in enumerate(packs)}
@@ -214,7 +210,7 @@ def _decode(document: bytes, where: str) -> tuple[bytes, dict[str, _Location]]:
         raise WorkspaceError(f"{where} has the format {version}", advice="Install a newer version of the provider")
     manifest, table = rest[:length], rest[length:]
     try:
-        blobs = [(sha, size) for sha, size in _blob_sizes(decode(manifest)).items() if size]
+        blobs = [(sha, size) for sha, size in blobs_of(decode(manifest)).items() if size]
         places = [_Location(packs[pack], offset) for pack, offset in _LOCATION.iter_unpack(table)]
     except (ManifestError, IndexError, struct.error) as error:
         raise WorkspaceError(f"{where} is damaged", why=str(error)) from None

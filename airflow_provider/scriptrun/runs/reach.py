@@ -60,6 +60,11 @@ class Patience:
         """Begin anew: the target has just said something."""
         self._heard_at = time.monotonic()
 
+    def turn_into(self, other: Patience) -> None:
+        """From now on, be as patient as ``other``: what is at stake has changed."""
+        self._seconds, self._advice = other._seconds, other._advice
+        self.heard()
+
     def beside(self, progress: Callable[..., object]) -> Callable[..., None]:
         """Return a callback of a long call, whose every progress is a word of the target."""
 

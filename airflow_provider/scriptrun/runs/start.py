@@ -21,13 +21,14 @@ from airflow_provider.scriptrun.runs.run import Run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_provider.scriptrun.runs.bases import Bases
     from airflow_provider.scriptrun.runs.lineage import Lineage, LineageStore
     from airflow_provider.scriptrun.runs.reporter import Reporter
     from airflow_provider.scriptrun.runs.run_folder import RunFolder
     from airflow_provider.scriptrun.runs.surroundings import Surroundings
     from airflow_provider.scriptrun.runs.workspace import Workspace
     from airflow_provider.scriptrun.snapshot import Snapshot
-    from airflow_provider.scriptrun.targets.contract import ComputeTarget, Started, StartRequest
+    from airflow_provider.scriptrun.targets.contract import ComputeTarget, Sent, Started, StartRequest
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Start:
 
     :param document: what the workspace keeps of it.
     :param folder: where.
+    :param bases: what earlier snapshots of the same source directory were.
     :param given_id: the run id is the caller's.
     """
 
@@ -49,6 +51,7 @@ class Start:
     surroundings: Surroundings
     reporter: Reporter
     should_stop: Callable[[], bool]
+    bases: Bases
     given_id: bool
 
     def run(self, snapshot: Snapshot) -> Run:
@@ -63,9 +66,7 @@ class Start:
         self.folder.put_submission(self.document)
         started = self._ask()
         if started.outcome is Outcome.MISSING:
-            self._send(snapshot)
-            self.folder.put_submission(self.document)
-            started = self._ask()
+            started = self._send(snapshot, started.base) or self._ask()
         if started.outcome is Outcome.MISSING:
             raise TargetRefusedError(
                 f"The target {self.target.name} asks for snapshot {snapshot.id} again after it was sent",
@@ -85,6 +86,7 @@ class Start:
             )
         if earlier is not None and started.joined:
             self.folder.put_submission(earlier)
+        self.bases.remember(snapshot)
         run = self._accepted(started)
         self._collect_previous(started)
         return run
@@ -112,20 +114,36 @@ class Start:
             self.ours = replace(self.ours, watched_at=time.time())
             self.ours.save(self.lineage)
 
-    def _send(self, snapshot: Snapshot) -> None:
+    def _send(self, snapshot: Snapshot, base: str | None) -> Started | None:
+        """Send the snapshot, and the start right behind it; return its answer, if the target takes both at once."""
         began = time.monotonic()
         progress = Progress(self.reporter, f"Sending to {self.target.name}", is_terminal=self.surroundings.is_terminal)
+        told = {"sent_files": 0, "sent_bytes": 0}
+
+        def then(sent: Sent) -> StartRequest:
+            progress.finish()
+            self.document["phases"]["send"] = round(time.monotonic() - began, 3)
+            for name, count in (("sent_files", sent.files), ("sent_bytes", sent.bytes)):
+                told[name] = max(told[name], count)  # a later try may find that all of it had arrived
+            self.document["snapshot"].update(told)
+            self.folder.put_submission(self.document)
+            self._watched()
+            patience.turn_into(self._patience())  # the start may be heard from here on
+            return self.request
+
+        manifest = self.bases.manifest(base) if base is not None else None
         patience = patience_without_run(self.surroundings.settings)
+        told_of = patience.beside(progress.reach)
         sent = reach(
             self.reporter,
-            lambda: self.target.send(snapshot, progress=patience.beside(progress.reach)),
+            lambda: self.target.send(snapshot, base=manifest, progress=told_of, then=then),
             should_stop=self.should_stop,
             patience=patience,
         )
-        progress.finish()
-        self.document["phases"]["send"] = round(time.monotonic() - began, 3)
-        self.document["snapshot"].update(sent_files=sent.files, sent_bytes=sent.bytes)
-        self.reporter.note(f"Sent {sent.files} files ({readable(sent.bytes)}) to {self.target.name}.")
+        if sent.started is None:
+            then(sent)
+        self.reporter.note(f"Sent {told['sent_files']} files ({readable(told['sent_bytes'])}) to {self.target.name}.")
+        return sent.started
 
     def _accepted(self, started: Started) -> Run:
         run = Run(

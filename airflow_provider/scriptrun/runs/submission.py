@@ -11,11 +11,13 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider.scriptrun.errors import NotSupportedError, OtherHostError, TargetUnreachableError
 from airflow_provider.scriptrun.runs import launch, previous
 from airflow_provider.scriptrun.runs import workspace_layout as layout
+from airflow_provider.scriptrun.runs.bases import Bases
 from airflow_provider.scriptrun.runs.capture import Capture, words
 from airflow_provider.scriptrun.runs.crash_points import AFTER_LINEAGE, BEFORE_LINEAGE, crash_point
 from airflow_provider.scriptrun.runs.lineage import (
@@ -211,6 +213,8 @@ class _Submission:
             tags=self.tags,
             airflow=self.airflow,
         )
+        bases = Bases(Path(self.settings.cache_directory), f"{self.experiment}\0{self.config.source_directory}")
+        request = replace(request, bases=bases.ids())
         handle = target.handle(self.run_id, ours.id)
         document = submission_document(self.config, request, handle, here, work.snapshot, work.git, self.capture.phases)
         if work.git.patch:
@@ -226,6 +230,7 @@ class _Submission:
             surroundings=self.surroundings,
             reporter=self.reporter,
             should_stop=self.should_stop,
+            bases=bases,
             given_id=self.given_id,
         ).run(work.snapshot)
 

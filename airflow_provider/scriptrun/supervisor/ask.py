@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 #: Where a request does not say: between SIGTERM and SIGKILL.
 DEFAULT_GRACE_S = 30.0
 INFINITE = float("inf")
+#: So many snapshots may be named that this one may be a small change of.
+MAX_BASES = 10
 
 
 class StartRequest:
@@ -34,6 +36,7 @@ class StartRequest:
         self.attempt_document = attempt
         snapshot = request.get("snapshot")
         self.snapshot: Optional[str] = None if snapshot is None else check_sha256(snapshot)
+        self.bases = [check_sha256(base) for base in _list(request, "", "bases")[:MAX_BASES]]
         self.environment = _object(request, "environment")
         self.secret_environment = _texts(request, "", "secret_environment")
         launch = _object(request, "launch")

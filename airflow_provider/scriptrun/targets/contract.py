@@ -36,7 +36,7 @@ from airflow_provider.scriptrun.targets.request import (
 from airflow_provider.scriptrun.targets.status import EnvironmentFacts, HostFacts, RunStatus, TargetFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
     from airflow_provider.scriptrun.targets.wake import Wake
@@ -136,12 +136,23 @@ class ComputeTarget(ABC):
         """
 
     @abstractmethod
-    def send(self, snapshot: SnapshotSource, *, progress: Progress | None = None) -> Sent:
+    def send(
+        self,
+        snapshot: SnapshotSource,
+        *,
+        base: bytes | None = None,
+        progress: Progress | None = None,
+        then: Callable[[Sent], StartRequest] | None = None,
+    ) -> Sent:
         """Bring the blobs that the target lacks, so that ``start`` is accepted.
 
         1. Only those travel, each once, as one stream; nothing, when nothing is missing.
         2. Each is verified on arrival and kept: after a broken connection, only the rest travels.
         3. A file that is not what was hashed any more raises :class:`SnapshotChangedError`; nothing wrong is kept.
+
+        :param base: the manifest of a snapshot that the target said to have: what did not change need not be told.
+        :param then: called with what has been sent, when all of it is on its way; returns what to start right behind
+            it. A target may leave it: ``started`` is ``None`` then. Tried again, it may be called again.
         """
 
     def prepare(self, request: StartRequest) -> Started:

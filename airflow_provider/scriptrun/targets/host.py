@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider.scriptrun.errors import ProtocolError, TargetUnreachableError
-from airflow_provider.scriptrun.supervisor.protocol import PROTOCOL_VERSION, manifest
-from airflow_provider.scriptrun.supervisor.protocol.frames import CHUNK_BYTES
+from airflow_provider.scriptrun.errors import ProtocolError
+from airflow_provider.scriptrun.supervisor.protocol import PROTOCOL_VERSION
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason
 from airflow_provider.scriptrun.targets import parse
 from airflow_provider.scriptrun.targets.archive import supervisor_archive
@@ -19,20 +18,27 @@ from airflow_provider.scriptrun.targets.contract import (
 from airflow_provider.scriptrun.targets.exchange import ask_news, end_of_files, fetched_file, next_file
 from airflow_provider.scriptrun.targets.handle import Handle
 from airflow_provider.scriptrun.targets.news import Listing
-from airflow_provider.scriptrun.targets.request import Limits, Progress, Sent, SnapshotSource, Started, StartRequest
+from airflow_provider.scriptrun.targets.sending import Sending
 from airflow_provider.scriptrun.targets.sessions import Sessions
+from airflow_provider.scriptrun.targets.starting import Starting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from airflow_provider.scriptrun.targets.news import Cursor, FetchedFile, News, RemoteFile
+    from airflow_provider.scriptrun.targets.request import (
+        Limits,
+        Progress,
+        Sent,
+        SnapshotSource,
+        Started,
+        StartRequest,
+    )
     from airflow_provider.scriptrun.targets.session import Session
     from airflow_provider.scriptrun.targets.status import HostFacts, RunStatus, TargetFacts
     from airflow_provider.scriptrun.targets.transports.base import Transport
     from airflow_provider.scriptrun.targets.wake import Wake
 
-#: So much of small blobs is read into memory, to travel in one go (the supervisor takes up to 4 MiB).
-BATCH_BYTES = 1024 * 1024
 #: Removing many files takes its time.
 CLEANING_PATIENCE_S = 600.0
 
@@ -99,20 +105,31 @@ class HostTarget(ComputeTarget):
 
     def start(self, request: StartRequest) -> Started:
         """See :meth:`ComputeTarget.start`."""
-        document = self._start_document(request)
-        wait_s = 2 * request.limits.grace_s  # a cleared run is seen dead first
+        return self._started(self._sessions.request(self._starting(request)))
 
-        def ask(session: Session) -> Started:
-            return parse.started(session.ask(document, wait_s=wait_s), request.run_id)
+    def send(
+        self,
+        snapshot: SnapshotSource,
+        *,
+        base: bytes | None = None,
+        progress: Progress | None = None,
+        then: Callable[[Sent], StartRequest] | None = None,
+    ) -> Sent:
+        """See :meth:`ComputeTarget.send`."""
+        start = None if then is None else lambda sent: self._starting(then(sent))
+        sending = Sending(snapshot, self._transport.name, base=base, progress=progress, then=start)
+        sent = self._sessions.request(sending)
+        if sent.started is not None:
+            self._started(sent.started)
+        return sent
 
-        answer = self._sessions.request(ask)
+    def _starting(self, request: StartRequest) -> Starting:
+        return Starting(request, self.variables, self._tools)
+
+    def _started(self, answer: Started) -> Started:
         if answer.status is not None and answer.status.host is not None:
             self._host_id = answer.status.host.id
         return answer
-
-    def send(self, snapshot: SnapshotSource, *, progress: Progress | None = None) -> Sent:
-        """See :meth:`ComputeTarget.send`."""
-        return self._sessions.request(lambda session: self._send(session, snapshot, progress))
 
     def poll(
         self,
@@ -246,81 +263,3 @@ class HostTarget(ComputeTarget):
     def close(self) -> None:
         """See :meth:`ComputeTarget.close`."""
         self._sessions.close()
-
-    # Requests with more than one frame
-
-    def _start_document(self, request: StartRequest) -> dict[str, Any]:
-        attempt, limits = request.attempt, request.limits
-        return {
-            "op": "start",
-            "run": {"id": request.run_id, "lineage": request.lineage, "experiment": request.experiment},
-            "attempt": dict(attempt.__dict__),
-            "snapshot": request.snapshot_id,
-            "environment": dict(request.environment),
-            "secret_environment": dict(request.secret_environment),
-            "launch": {
-                "argv": list(request.argv),
-                "variables": {**self.variables, **request.variables},
-                "secret_variables": dict(request.secret_variables),
-                "inherit": list(request.inherit),
-            },
-            "limits": dict(limits.__dict__),
-            "context": dict(request.context),
-            "tools": {"uv": None, **self._tools},
-        }
-
-    def _send(self, session: Session, snapshot: SnapshotSource, progress: Progress | None) -> Sent:
-        session.put({"op": "offer", "snapshot": snapshot.id})
-        data = snapshot.manifest
-        session.put_data(data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES))
-        missing = parse.missing(session.answer())
-        session.done()
-        if not missing:
-            return Sent()
-        sizes = {
-            e.content.decode(): e.size for e in manifest.decode(data) if e.type in (manifest.FILE, manifest.EXECUTABLE)
-        }
-        if unknown := set(missing) - set(sizes):
-            raise ProtocolError(f"{self._transport.name} asks for {len(unknown)} blobs that the snapshot does not have")
-        total, sent = sum(sizes[sha256] for sha256 in missing), 0
-
-        def counted(chunks: Iterable[bytes]) -> Iterator[bytes]:
-            nonlocal sent
-            for chunk in chunks:
-                yield chunk
-                sent += len(chunk)
-                if progress is not None:
-                    progress(sent, total)
-
-        session.put({"op": "send", "snapshot": snapshot.id})
-        for some in batches(missing, sizes):
-            if len(some) == 1:
-                session.put({"blob": some[0], "size": sizes[some[0]]})
-                session.put_data(counted(snapshot.open_blob(some[0])))
-            else:
-                data = b"".join(chunk for sha256 in some for chunk in snapshot.open_blob(sha256))
-                session.put({"blobs": [[sha256, sizes[sha256]] for sha256 in some]})
-                session.put_data(counted(data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)))
-        session.put({"done": True})
-        answer = parse.Fields(session.answer(), "what it received")
-        session.done()
-        if not answer.flag("complete"):
-            raise TargetUnreachableError(
-                f"{self._transport.name} lacks a part of the snapshot again",
-                advice="Something removed it meanwhile; the same call may go through later.",
-            )
-        return Sent(files=len(missing), bytes=total)
-
-
-def batches(blobs: Iterable[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    """Put small blobs together: a frame of their own for each takes longer than their bytes. Large ones stay alone."""
-    batch: list[str] = []
-    held = 0
-    for sha256 in blobs:
-        if batch and held + sizes[sha256] > BATCH_BYTES:
-            yield batch
-            batch, held = [], 0
-        batch.append(sha256)
-        held += sizes[sha256]
-    if batch:
-        yield batch

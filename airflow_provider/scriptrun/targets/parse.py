@@ -14,6 +14,7 @@ from airflow_provider.scriptrun.errors import (
     TargetRefusedError,
     UnknownRunError,
 )
+from airflow_provider.scriptrun.supervisor.protocol import ranges
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets.news import RemoteFile, Stream
 from airflow_provider.scriptrun.targets.request import Attempt, Outcome, Started
@@ -32,7 +33,6 @@ MAX_ARGUMENT_CHARACTERS = 2 * 1024 * 1024
 MAX_BYTES = 1 << 62
 MAX_FILES = 1_000_000
 MAX_SKIPPED = 1000
-MAX_BLOBS = 10_000_000
 _HEXADECIMAL = frozenset("0123456789abcdef")
 _STREAMS = {stream.value: stream for stream in Stream}
 
@@ -194,7 +194,7 @@ def started(document: Any, run_id: str) -> Started:
     fields = Fields(document, f"to the start of run {run_id}")
     outcome = fields.choice("outcome", Outcome)
     if outcome is Outcome.MISSING:
-        return Started(outcome, run_id)
+        return Started(outcome, run_id, base=fields.sha256("base") if fields.has("base") else None)
     return Started(
         outcome,
         run_id=fields.text("run_id"),
@@ -275,14 +275,18 @@ def streams(document: Any, run_id: str) -> list[tuple[Stream, int, int, int]]:
     return found
 
 
-def missing(document: Any) -> list[str]:
-    """Read the answer to an ``offer``: the blobs that the target lacks."""
+def missing(document: Any, total: int) -> list[int] | None:
+    """Read the answer to an ``offer`` of ``total`` blobs: the numbers of those that the target lacks, ascending.
+
+    ``None``: it cannot use the base that was named.
+    """
     fields = Fields(document, "what it lacks of the snapshot")
-    names = fields.items("missing", MAX_BLOBS)
-    for name in names:
-        if not is_sha256(name):
-            fields.refuse("an item of missing", name, "a sha256")
-    return names
+    if "missing" in fields.document and not fields.has("missing"):
+        return None
+    try:
+        return ranges.decode(fields.document.get("missing"), total)
+    except ranges.RangesError as error:
+        raise ProtocolError(f"The target's answer cannot be used: {fields.where}", why=str(error)) from None
 
 
 def remote_files(document: Any, run_id: str) -> tuple[list[RemoteFile], bool]:

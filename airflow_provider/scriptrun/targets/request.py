@@ -81,6 +81,7 @@ class StartRequest:
     :param secret_variables: for the script; written nowhere.
     :param inherit: names and patterns (``CUDA_*``) of the target's own variables that the script may see.
     :param context: what ``Run.get_context()`` offers to the script: plain JSON, no secrets.
+    :param bases: ids of snapshots that this one may be a small change of, likeliest first.
     """
 
     run_id: str
@@ -96,6 +97,7 @@ class StartRequest:
     inherit: tuple[str, ...] = ()
     limits: Limits = Limits()
     context: Mapping[str, Any] = field(default_factory=dict)
+    bases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class Started:
     :param joined: the run was there before this request.
     :param previous: runs of this lineage that ended otherwise, and whose outputs may be collected.
     :param try_number: with ``SUPERSEDED``: of the later try.
+    :param base: with ``MISSING``: which of the request's ``bases`` is there; its manifest makes the ``send`` smaller.
     """
 
     outcome: Outcome
@@ -116,6 +119,7 @@ class Started:
     joined: bool = False
     previous: tuple[str, ...] = ()
     try_number: int | None = None
+    base: str | None = None
 
 
 class SnapshotSource(Protocol):
@@ -139,7 +143,11 @@ class Sent:
 
     :param files: how many blobs travelled (files with the same content travel once).
     :param bytes: of content.
+    :param wire_bytes: what was written to the link for it, as far as is known: compressed, and all that is around it.
+    :param started: the answer to the start that followed, if one did.
     """
 
     files: int = 0
     bytes: int = 0
+    wire_bytes: int = field(default=0, compare=False)
+    started: Started | None = field(default=None, compare=False)

@@ -76,6 +76,11 @@ class Session:
         return self._owner == os.getpid()
 
     @property
+    def written(self) -> int:
+        """How many bytes were handed to it so far, whatever became of them."""
+        return self._output.taken
+
+    @property
     def is_reusable(self) -> bool:
         """Whether the next frame would be the answer to the next request."""
         return self.is_ours and not self.broken and not self._asking
@@ -99,10 +104,14 @@ class Session:
         self._guard(lambda: self._writer.json(document))
 
     def put_data(self, chunks: Iterable[bytes]) -> None:
-        """Send a sequence of data, to its end. What ``chunks`` raises leaves the session broken, and is raised."""
+        """Send a sequence of data, to its end. What ``chunks`` raises leaves the session broken, and is raised.
+
+        A chunk is on its way when the next one is asked for.
+        """
         try:
             for chunk in chunks:
                 self._guard(partial(self._writer.data, chunk))
+                self.flush()
         except BaseException:
             self.broken = True
             raise
@@ -148,6 +157,10 @@ class Session:
                 self.broken = False
                 return
             yield chunk
+
+    def flush(self) -> None:
+        """Hand over what is buffered, so that it travels while something else is done."""
+        self._guard(self._output.flush)
 
     def done(self) -> None:
         """Say that a request was answered to its end."""
@@ -269,9 +282,15 @@ class _Buffered:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._buffer = bytearray()
+        self.taken = 0
 
     def write(self, data: bytes) -> None:
         """Take the next bytes."""
+        self.taken += len(data)
+        if len(data) >= WRITE_BYTES:
+            self.flush()
+            self._process.write(data, PATIENCE_S)
+            return
         self._buffer += data
         if len(self._buffer) >= WRITE_BYTES:
             self.flush()

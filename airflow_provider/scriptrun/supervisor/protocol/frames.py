@@ -1,7 +1,8 @@
 """Frames on a byte stream: JSON objects and data, each with its length, behind a marker that skips login banners.
 
 A frame is one type byte, the payload's length (4 bytes, big-endian), the payload:
-``J`` a JSON object, ``D`` a chunk of data, ``E`` the end of a sequence of data chunks (empty).
+``J`` a JSON object, ``D`` a chunk of data, ``Z`` one compressed by zlib, ``E`` the end of a sequence of data chunks
+(empty). Whether a chunk travels as it is or compressed is its sender's choice, and the reader of data does not see it.
 """
 
 from __future__ import annotations
@@ -19,15 +20,23 @@ MARKER = b"\n\x00scriptrun-frames-1\x00\n"
 MAX_BANNER_BYTES = 256 * 1024
 #: Data travels in chunks of this size: larger ones were slower through pipes and SSH windows.
 CHUNK_BYTES = 64 * 1024
+#: What a compressed chunk may turn into: whoever announces little and sends a lot is stopped there.
+MAX_CHUNK_BYTES = 4 * 1024 * 1024
 #: A longer frame is refused before it is read: lengths that come from the other side are not trusted.
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 
-JSON, DATA, END = b"J", b"D", b"E"
+JSON, DATA, COMPRESSED, END = b"J", b"D", b"Z", b"E"
 _HEADER = struct.Struct(">cI")
 
 
 class FrameError(Exception):
     """The stream does not hold what the protocol says: it ended inside a frame, or something else writes to it."""
+
+
+class Compressed(bytes):
+    """A chunk of data as it travels: compressed by zlib, from at most ``MAX_CHUNK_BYTES``."""
+
+    __slots__ = ()
 
 
 class FrameWriter:
@@ -41,9 +50,9 @@ class FrameWriter:
         self._frame(JSON, json.dumps(value, separators=(",", ":")).encode("ascii"))
 
     def data(self, chunk: bytes) -> None:
-        """Send one chunk of data; nothing for an empty one."""
+        """Send one chunk of data, which may be a ``Compressed`` one; nothing for an empty one."""
         if chunk:
-            self._frame(DATA, chunk)
+            self._frame(COMPRESSED if isinstance(chunk, Compressed) else DATA, chunk)
 
     def end(self) -> None:
         """Close a sequence of data chunks."""
@@ -56,8 +65,8 @@ class FrameWriter:
     def _frame(self, kind: bytes, payload: bytes) -> None:
         if len(payload) > MAX_FRAME_BYTES:
             raise FrameError("a frame of %d bytes is larger than the %d allowed" % (len(payload), MAX_FRAME_BYTES))
-        self._stream.write(_HEADER.pack(kind, len(payload)))
-        self._stream.write(payload)
+        # In one piece: what comes small to a connection may leave it as a packet of its own.
+        self._stream.write(_HEADER.pack(kind, len(payload)) + payload)
 
 
 class FrameReader:
@@ -74,7 +83,7 @@ class FrameReader:
         if len(header) < _HEADER.size:
             raise FrameError("the stream ended inside a frame's header")
         kind, length = _HEADER.unpack(header)
-        if kind not in (JSON, DATA, END) or length > MAX_FRAME_BYTES:
+        if kind not in (JSON, DATA, COMPRESSED, END) or length > MAX_FRAME_BYTES:
             raise FrameError("this is no frame: %r" % (header,))
         payload = self._stream.read(length) if length else b""
         if len(payload) < length:
@@ -106,9 +115,24 @@ class FrameReader:
             kind, payload = frame
             if kind == END:
                 return
-            if kind != DATA:
+            if kind == COMPRESSED:
+                payload = _decompressed(payload)
+            elif kind != DATA:
                 raise FrameError("expected data, got a frame of type %r" % (kind,))
             yield payload
+
+
+def _decompressed(payload: bytes) -> bytes:
+    import zlib
+
+    stream = zlib.decompressobj()
+    try:
+        chunk = stream.decompress(payload, MAX_CHUNK_BYTES)
+    except zlib.error as error:
+        raise FrameError("a compressed chunk is damaged: %s" % error) from None
+    if not stream.eof or stream.unused_data:
+        raise FrameError("a compressed chunk is cut off, or more than the %d bytes allowed" % MAX_CHUNK_BYTES)
+    return chunk
 
 
 def find_marker(stream: IO[bytes]) -> bytes:

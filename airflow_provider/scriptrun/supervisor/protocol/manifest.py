@@ -7,7 +7,7 @@ trees share a manifest. Types: ``f`` file, ``x`` executable file, ``l`` symbolic
 
 import hashlib
 import re
-from typing import Iterable, List, NamedTuple
+from typing import Dict, Iterable, List, NamedTuple
 
 HEADER = b"scriptrun-manifest-1\n"
 FILE, EXECUTABLE, LINK, DIRECTORY = "f", "x", "l", "d"
@@ -34,6 +34,14 @@ class Entry(NamedTuple):
     type: str
     size: int  #: bytes of the file; 0 for links and directories
     content: bytes  #: sha256 in hexadecimal of a file; target of a link; empty for a directory
+
+
+def blobs_of(entries: Iterable[Entry]) -> Dict[str, int]:
+    """Return the size of each blob that ``entries`` name, by sha256, each once, in their order.
+
+    Both sides number the blobs of a snapshot by their places in it.
+    """
+    return {entry.content.decode("ascii"): entry.size for entry in entries if entry.type in (FILE, EXECUTABLE)}
 
 
 def encode_entry(path: bytes, kind: str, size: int, content: bytes) -> bytes:
@@ -89,6 +97,24 @@ def decode(manifest: bytes) -> List[Entry]:
     _check_contents(entries)
     _check_tree(entries)
     return entries
+
+
+def split(manifest: bytes) -> List[bytes]:
+    """Return the parts of canonical bytes, unchecked: the header, then what stands for each entry.
+
+    Raises ``ManifestError`` where one cannot be told from the next.
+    """
+    parts = [HEADER]
+    position = len(HEADER)
+    while position < len(manifest):
+        head = _PATH_LENGTH.match(manifest, position)
+        rest = _TYPE_AND_SIZE.match(manifest, head.end() + int(head.group(1))) if head else None
+        if rest is None:
+            raise ManifestError("damaged at byte %d" % position)
+        end = rest.end() + int(rest.group(4)) + 1
+        parts.append(manifest[position:end])
+        position = end
+    return parts
 
 
 def _check_paths(entries: List[Entry]) -> None:

@@ -12,15 +12,13 @@ import hashlib
 import os
 
 from ..layout import make_folder
-from ..protocol.manifest import EXECUTABLE, FILE
 from .tree import umask
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
-    from typing import Dict, Iterable, List, Mapping, Set, Union
+    from typing import Iterable, List, Mapping, Set, Union
 
     from ..layout import Layout
-    from ..protocol.manifest import Entry
 
 #: Nobody writes to a blob: what runs is a copy of it.
 BLOB_MODE = 0o444
@@ -49,11 +47,6 @@ def _has_size(path: str, size: int) -> bool:
         return os.stat(path).st_size == size
     except FileNotFoundError:
         return False
-
-
-def blobs_of(entries: Iterable[Entry]) -> Dict[str, int]:
-    """Return the size of each blob that ``entries`` name, by sha256, in their order."""
-    return {entry.content.decode("ascii"): entry.size for entry in entries if entry.type in (FILE, EXECUTABLE)}
 
 
 class DamagedBlobError(Exception):

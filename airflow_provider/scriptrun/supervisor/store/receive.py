@@ -7,59 +7,76 @@ whole before that stays: offered again, it is not missing any more.
 
 from __future__ import annotations
 
-import hashlib
-
 from .. import store
 from ..layout import check_sha256
-from ..protocol import frames
 from ..protocol import manifest as manifests
+from ..protocol import ranges
+from ..protocol.frames import FrameError
 from ..refusal import BAD_REQUEST, DAMAGED, Refusal
 from . import blobs
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Set, Tuple
+    from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
+    from ..layout import Layout
+    from ..protocol.frames import FrameReader
     from ..serve import Channel
+
+    Blob = Tuple[str, int]
 
 #: So many damaged blobs are named in the answer; more than one already means that the line or the sender is broken.
 NAMED_DAMAGED = 20
-#: A batch of small blobs is held in memory while it arrives.
-MAX_BATCH_BYTES = 4 * 1024 * 1024
+#: Blobs up to this size are held in memory while they arrive: they are verified before they are written.
+SMALL_BYTES = 1024 * 1024
 
-#: The blobs of this session's last offer, by its snapshot id, which can mean nothing else: they need not be read again.
-_offered: Dict[str, Dict[str, int]] = {}
+#: Of this session's last offer, by its snapshot id, which can mean nothing else: all blobs, and the places of those
+#: that were missing. They need not be looked at again.
+_offered: Dict[str, Tuple[List[Blob], List[int]]] = {}
 
 
 def offer(request: Dict[str, Any], channel: Channel) -> None:
     """Answer which blobs of a snapshot are missing here.
 
-    ``{"op": "offer", "snapshot": id}``, the manifest's bytes as data frames, the end frame; answered by
-    ``{"missing": [sha256, ...]}`` in the manifest's order, each once. None missing means that the snapshot is complete
-    and may be started. Refused with ``damaged`` when the bytes are not those that ``id`` names, with ``bad_request``
-    when they are no manifest, or one that cannot be a tree. The offer is remembered: ``send`` refers to it.
+    ``{"op": "offer", "snapshot": id}``, the manifest's bytes as data, the end frame; answered by ``{"missing":
+    [[first, count], ...]}``: places among the blobs of the manifest (``manifest.blobs_of``). None missing means that
+    the snapshot is complete and may be started. Refused with ``damaged`` when the bytes are not those that ``id``
+    names, with ``bad_request`` when they are no manifest, or one that cannot be a tree. The offer is remembered:
+    ``send`` refers to it.
+
+    With ``"base": id of another snapshot``, the data are what turns its manifest into this one (``protocol.delta``).
+    ``{"missing": null}`` then means that this did not go, and the manifest is to be offered whole.
     """
     snapshot_id = check_sha256(request.get("snapshot"))
-    data = _manifest(snapshot_id, channel.reader)
+    base = request.get("base")
+    data = _all(channel.reader, snapshot_id)
     layout = channel.layout
+    if base is not None:
+        changed = _rebuilt(layout, check_sha256(base), data, snapshot_id)
+        if changed is None:
+            channel.writer.json({"missing": None})
+            return
+        data = changed
+    elif manifests.snapshot_id(data) != snapshot_id:
+        found = manifests.snapshot_id(data)
+        raise Refusal(DAMAGED, "The manifest of %s arrived with other content: its sha256 is %s" % (snapshot_id, found))
     if store.has_snapshot(layout, snapshot_id):
         channel.writer.json({"missing": []})
         return
     try:
-        entries = manifests.decode(data)
+        wanted = manifests.blobs_of(manifests.decode(data))
     except manifests.ManifestError as error:
         raise Refusal(BAD_REQUEST, "The manifest of %s cannot be used: %s" % (snapshot_id, error)) from None
-    wanted = blobs.blobs_of(entries)
     with store.shared(layout):
-        missing = blobs.missing(layout, wanted)
-        store.put_manifest(layout, snapshot_id, data, complete=not missing)
+        lacking = set(blobs.missing(layout, wanted))
+        store.put_manifest(layout, snapshot_id, data, complete=not lacking)
+    places = [place for place, sha256 in enumerate(wanted) if sha256 in lacking]
     _offered.clear()
-    _offered[snapshot_id] = wanted
-    channel.writer.json({"missing": missing})
+    _offered[snapshot_id] = (list(wanted.items()), places)
+    channel.writer.json({"missing": ranges.encode(places)})
 
 
-def _manifest(snapshot_id: str, reader: frames.FrameReader) -> bytes:
-    digest = hashlib.sha256()
+def _all(reader: FrameReader, snapshot_id: str) -> bytes:
     chunks: List[bytes] = []
     size = 0
     for chunk in reader.data():
@@ -67,127 +84,120 @@ def _manifest(snapshot_id: str, reader: frames.FrameReader) -> bytes:
         if size > manifests.MAX_MANIFEST_BYTES:
             limit = manifests.MAX_MANIFEST_BYTES
             raise Refusal(BAD_REQUEST, "The manifest of %s is longer than the %d bytes allowed" % (snapshot_id, limit))
-        digest.update(chunk)
         chunks.append(chunk)
-    found = digest.hexdigest()
-    if found != snapshot_id:
-        raise Refusal(DAMAGED, "The manifest of %s arrived with other content: its sha256 is %s" % (snapshot_id, found))
     return b"".join(chunks)
+
+
+def _rebuilt(layout: Layout, base: str, change: bytes, snapshot_id: str) -> Optional[bytes]:
+    """Return the manifest that ``change`` makes of the one of ``base``; ``None`` when it does not make this one."""
+    from ..protocol import delta
+
+    with store.hold_manifest(layout, base, offered=False) as manifest:
+        if manifest is None:
+            return None
+        try:
+            made = delta.apply(manifest, change)
+        except delta.DeltaError:
+            return None
+    return made if manifests.snapshot_id(made) == snapshot_id else None
 
 
 def send(request: Dict[str, Any], channel: Channel) -> None:
     """Receive blobs of a snapshot that was offered.
 
-    ``{"op": "send", "snapshot": id}``; for each blob ``{"blob": sha256, "size": bytes}``, data frames, the end frame;
-    then ``{"done": true}``. Instead of one blob there may be many small ones at once, which takes much less time:
-    ``{"blobs": [[sha256, size], ...]}`` (at most 4 MiB in all), their contents one after the other as data frames of
-    any length, the end frame. There is one answer, at the end: ``{"received": blobs, "bytes": their sizes,
-    "complete": whether the snapshot may be started now}``.
+    ``{"op": "send", "snapshot": id, "blobs": [[first, count], ...]}`` with places as ``offer`` has them, the contents
+    of these blobs one after the other as data in chunks of any length, the end frame. There is one answer, at the end:
+    ``{"received": blobs, "bytes": their sizes, "complete": whether the snapshot may be started now}``.
 
     Each blob is verified as it arrives. A damaged one is not kept, the others are; the answer is then an ``error`` of
     code ``damaged`` that names them, with ``received``, ``bytes``, ``complete`` and ``"damaged": [sha256, ...]`` (the
-    first 20) beside it. A snapshot that was not offered, a blob that is not its, a full disk: an exception, which ends
-    the session (see above).
+    first 20) beside it. A snapshot that was not offered, places that it does not have, more or less data than these
+    blobs are, a full disk: an exception, which ends the session (see above).
     """
     layout = channel.layout
     snapshot_id = check_sha256(request.get("snapshot"))
     with store.hold_manifest(layout, snapshot_id, offered=True) as manifest:
         if manifest is None:
             raise Refusal(BAD_REQUEST, "The snapshot %s was not offered here" % snapshot_id, "Offer it, then send.")
-        wanted = _offered.get(snapshot_id) or blobs.blobs_of(manifests.decode(manifest))
-        with blobs.BlobWriter(layout) as writer:
-            arrivals = _Arrivals(wanted, channel.reader, writer)
-            arrivals.receive()
+        if snapshot_id in _offered:
+            everything, lacking = _offered[snapshot_id]
+        else:
+            everything = list(manifests.blobs_of(manifests.decode(manifest)).items())
+            lacking = list(range(len(everything)))
+        try:
+            places = ranges.decode(request.get("blobs"), len(everything))
+        except ranges.RangesError as error:
+            raise Refusal(BAD_REQUEST, "These are no blobs of %s: %s" % (snapshot_id, error)) from None
+        coming = [everything[place] for place in places]
+        damaged = _receive(coming, channel.reader, layout)
+        arrived = set(places).difference([place for place in places if everything[place][0] in damaged])
         with store.shared(layout):
-            rest = {sha256: size for sha256, size in wanted.items() if sha256 not in arrivals.kept}
-            complete = not blobs.missing(layout, rest)
+            complete = not blobs.missing(layout, dict([everything[place] for place in lacking if place not in arrived]))
             if complete:
                 store.complete_snapshot(layout, snapshot_id)
-    answer: Dict[str, Any] = {"received": len(arrivals.kept), "bytes": arrivals.bytes, "complete": complete}
-    if arrivals.damaged:
-        names = arrivals.damaged[:NAMED_DAMAGED]
-        message = "%d of the blobs of %s arrived damaged: %s" % (len(arrivals.damaged), snapshot_id, ", ".join(names))
+    answer: Dict[str, Any] = {
+        "received": len(arrived),
+        "bytes": sum([everything[place][1] for place in arrived]),
+        "complete": complete,
+    }
+    if damaged:
+        names = damaged[:NAMED_DAMAGED]
+        message = "%d of the blobs of %s arrived damaged: %s" % (len(damaged), snapshot_id, ", ".join(names))
         answer["damaged"] = names
         answer["error"] = Refusal(DAMAGED, message, "Offer the snapshot again: only they are missing.").document()
     channel.writer.json(answer)
 
 
-class _Arrivals:
-    """What has arrived in one ``send``."""
-
-    def __init__(self, wanted: Dict[str, int], reader: frames.FrameReader, writer: blobs.BlobWriter) -> None:
-        self.kept: Set[str] = set()
-        self.bytes = 0
-        self.damaged: List[str] = []
-        self._wanted = wanted
-        self._reader = reader
-        self._writer = writer
-
-    def receive(self) -> None:
-        """Keep blobs until the sender is done. Raises ``FrameError`` when the stream ends before that."""
-        while True:
-            header = self._reader.json()
-            if header is None:
-                raise frames.FrameError("the stream ended before the last blob")
-            if "blobs" in header:
-                self._receive_many(header["blobs"])
-            elif "blob" in header:
-                self._receive_one(header["blob"], header.get("size"))
-            elif header.get("done"):
-                return
-            else:
-                raise Refusal(BAD_REQUEST, "Blobs were expected, not %.200r" % (header,))
-
-    def _size(self, sha256: object, size: object) -> int:
-        """Return the size that both the header and the manifest give."""
-        wanted = self._wanted.get(sha256) if isinstance(sha256, str) else None
-        if wanted is None or wanted != size:
-            raise Refusal(BAD_REQUEST, "%.100r of %.20r bytes is no blob of this snapshot" % (sha256, size))
-        return wanted
-
-    def _receive_one(self, sha256: str, announced: object) -> None:
-        size = self._size(sha256, announced)
-        try:
-            self._writer.add(sha256, size, self._reader.data())
-        except blobs.DamagedBlobError:
-            self.damaged.append(sha256)
-        else:
-            self.kept.add(sha256)
-            self.bytes += size
-
-    def _receive_many(self, named: object) -> None:
-        if not isinstance(named, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in named):
-            raise Refusal(BAD_REQUEST, "Pairs of sha256 and size were expected, not %.200r" % (named,))
-        sizes = [self._size(*pair) for pair in named]
-        total = sum(sizes)
-        if total > MAX_BATCH_BYTES:
-            raise Refusal(BAD_REQUEST, "%d bytes are too many for one batch of blobs" % total)
-        data, broken = self._read(total)
-        position = 0
-        for (sha256, _), size in zip(named, sizes):
-            piece = data[position : position + size]
-            position += size
-            if broken and len(piece) < size:
-                break
+def _receive(coming: List[Blob], reader: FrameReader, layout: Layout) -> List[str]:
+    """Keep the blobs that arrive; return those that arrived damaged."""
+    damaged: List[str] = []
+    contents = _Contents(reader)
+    with blobs.BlobWriter(layout) as writer:
+        for sha256, size in coming:
             try:
-                self._writer.add_whole(sha256, piece)
+                if size <= SMALL_BYTES:
+                    writer.add_whole(sha256, contents.take(size))
+                else:
+                    writer.add(sha256, size, contents.pieces(size))
             except blobs.DamagedBlobError:
-                self.damaged.append(sha256)
-            else:
-                self.kept.add(sha256)
-                self.bytes += size
-        if broken:
-            raise broken
+                damaged.append(sha256)
+    contents.end()
+    return damaged
 
-    def _read(self, size: int) -> Tuple[memoryview, Optional[frames.FrameError]]:
-        """Return the data up to the end frame, as much of it as was announced, and what ended the stream before it."""
-        chunks = []
-        broken = None
-        try:
-            for chunk in self._reader.data():
-                if size > 0:
-                    chunks.append(chunk)
-                size -= len(chunk)
-        except frames.FrameError as error:
-            broken = error
-        return memoryview(b"".join(chunks)), broken
+
+class _Contents:
+    """The contents of many blobs, one after the other, however they are cut into chunks."""
+
+    def __init__(self, reader: FrameReader) -> None:
+        self._chunks = reader.data()
+        self._chunk = memoryview(b"")
+        self._position = 0
+
+    def take(self, size: int) -> Union[bytes, memoryview]:
+        """Return the next ``size`` bytes. Raises ``FrameError`` when the data end before."""
+        start, end = self._position, self._position + size
+        if end <= len(self._chunk):
+            self._position = end
+            return self._chunk[start:end]
+        return b"".join(self.pieces(size))
+
+    def pieces(self, size: int) -> Iterator[memoryview]:
+        """Yield the next ``size`` bytes as they come."""
+        while size > 0:
+            if self._position == len(self._chunk):
+                self._chunk, self._position = memoryview(self._next()), 0
+            piece = self._chunk[self._position : self._position + size]
+            self._position += len(piece)
+            size -= len(piece)
+            yield piece
+
+    def end(self) -> None:
+        """Raise ``Refusal`` unless the data ended with the last blob."""
+        if self._position < len(self._chunk) or next(self._chunks, None) is not None:
+            raise Refusal(BAD_REQUEST, "More came than the blobs that were announced")
+
+    def _next(self) -> bytes:
+        chunk = next(self._chunks, None)
+        if chunk is None:
+            raise FrameError("the data ended before the last blob")
+        return chunk

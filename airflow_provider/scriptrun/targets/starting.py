@@ -1,0 +1,65 @@
+"""A start as one request to a supervisor, and its answer: alone, or right behind the blobs that it needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider.scriptrun.errors import ProtocolError
+from airflow_provider.scriptrun.targets import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider.scriptrun.targets.request import Started, StartRequest
+    from airflow_provider.scriptrun.targets.session import Session
+
+
+class Starting:
+    """One start.
+
+    :param variables: of the target, for every script; the request's own win.
+    :param tools: programs to offer to the environment builder: name -> absolute path on the host.
+    """
+
+    def __init__(self, request: StartRequest, variables: Mapping[str, str], tools: Mapping[str, str]) -> None:
+        self._request, self._variables, self._tools = request, variables, tools
+
+    def __call__(self, session: Session) -> Started:
+        """Ask, and return the answer."""
+        self.put(session)
+        return self.answer(session)
+
+    def put(self, session: Session) -> None:
+        """Send the request."""
+        session.put(self._document())
+
+    def answer(self, session: Session) -> Started:
+        """Read the answer to what was ``put``."""
+        # A cleared run is seen dead first.
+        document = session.answer(wait_s=2 * self._request.limits.grace_s)
+        session.done()
+        started = parse.started(document, self._request.run_id)
+        if started.base is not None and started.base not in self._request.bases:
+            raise ProtocolError(f"The target speaks of the snapshot {started.base}, which nobody named")
+        return started
+
+    def _document(self) -> dict[str, Any]:
+        request = self._request
+        return {
+            "op": "start",
+            "run": {"id": request.run_id, "lineage": request.lineage, "experiment": request.experiment},
+            "attempt": dict(request.attempt.__dict__),
+            "snapshot": request.snapshot_id,
+            "bases": list(request.bases),
+            "environment": dict(request.environment),
+            "secret_environment": dict(request.secret_environment),
+            "launch": {
+                "argv": list(request.argv),
+                "variables": {**self._variables, **request.variables},
+                "secret_variables": dict(request.secret_variables),
+                "inherit": list(request.inherit),
+            },
+            "limits": dict(request.limits.__dict__),
+            "context": dict(request.context),
+            "tools": {"uv": None, **self._tools},
+        }
