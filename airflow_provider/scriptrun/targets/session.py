@@ -158,10 +158,6 @@ class Session:
                 return
             yield chunk
 
-    def flush(self) -> None:
-        """Hand over what is buffered, so that it travels while something else is done."""
-        self._guard(self._output.flush)
-
     def done(self) -> None:
         """Say that a request was answered to its end."""
         self.answered += 1
