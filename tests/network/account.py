@@ -73,7 +73,7 @@ class TemporaryAccount(Account):
 
 
 class OwnAccount(Account):
-    """The user who runs the tests. Only the home folder is another one, as ``HOME`` says."""
+    """The user who runs the tests. ``HOME`` names another folder; only where a session begins is the user's own."""
 
     def __init__(self) -> None:
         entry = pwd.getpwuid(os.getuid())

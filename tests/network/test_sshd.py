@@ -43,11 +43,11 @@ def close(client: subprocess.Popen[bytes]) -> int:
 
 
 def test_a_key_lets_the_user_in_and_the_home_folder_is_empty_but_for_it(sshd):
-    assert ssh(sshd, "id -un; pwd; ls -A; stat -c %a .").split() == [sshd.user, sshd.host.home, ".ssh", "700"]
+    assert ssh(sshd, "id -un; echo ~; ls -A ~; stat -c %a ~").split() == [sshd.user, sshd.host.home, ".ssh", "700"]
 
 
 def test_a_command_beside_ssh_runs_as_the_same_user_with_the_same_home(sshd):
-    script = 'id -u; id -g; id -G; echo "$HOME $USER $SHELL $PATH"; pwd'
+    script = 'id -u; id -g; id -G; echo "$HOME $USER $SHELL $PATH"'
     assert sshd.run("sh", "-c", script).decode() == ssh(sshd, script)
 
 
