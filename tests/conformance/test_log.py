@@ -100,9 +100,9 @@ def test_one_poll_never_brings_more_than_it_was_asked_for(client, target):
 
 def test_a_child_left_behind_neither_holds_up_the_end_nor_writes_after_it(client):
     script = """
-import subprocess
+import os, subprocess
 subprocess.Popen(["sh", "-c", "echo child; while :; do sleep 1; done"])
-print("parent")
+os.write(1, b"parent\\n")  # in one piece: print writes the line and its end apart
 """
     followed = client.finish(script)
     assert followed.end.status is Status.COMPLETED

@@ -10,7 +10,7 @@ from airflow_provider.scriptrun.supervisor.protocol import manifest
 from airflow_provider.scriptrun.supervisor.protocol.frames import CHUNK_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Tree:
         entries = [self._entry(path.encode() if isinstance(path, str) else path, item) for path, item in files.items()]
         self.manifest = manifest.encode(entries)
         self.id = manifest.snapshot_id(self.manifest)
-        self.trouble: Exception | None = None  #: raised in place of the content of ``troubled``
+        self.trouble: BaseException | None = None  #: raised in place of the content of ``troubled``
+        self.before_trouble: Callable[[], object] = lambda: None  #: called right before
         self.troubled: str | None = None
         self.lies: dict[str, bytes] = {}  #: other bytes than were announced
 
@@ -75,6 +76,7 @@ class Tree:
         half = len(content) // 2
         yield from (content[at : at + CHUNK_BYTES] for at in range(0, half, CHUNK_BYTES))
         if sha256 == self.troubled and self.trouble is not None:
+            self.before_trouble()
             raise self.trouble
         rest = content[-(-half // CHUNK_BYTES) * CHUNK_BYTES :]
         yield from (rest[at : at + CHUNK_BYTES] for at in range(0, len(rest), CHUNK_BYTES))
