@@ -81,7 +81,7 @@ def _end(there: Machine, code: Path) -> float:
 async def _their_ends(there: Machine, scripts: Path) -> list[float]:
     async def one(duration_s: float) -> float:
         event, known = {}, 0.0
-        job = await asyncio.to_thread(_submit_job, f"python3 {scripts}/end.py {duration_s}", there.new_folder())
+        job = await asyncio.to_thread(submit_job, f"python3 {scripts}/end.py {duration_s}", there.new_folder())
         async for said in job.run():
             event, known = said.payload, time.time()
         return (known - float(event["log_chunk"])) * 1000
@@ -118,7 +118,7 @@ async def _their_log(there: Machine, scripts: Path) -> tuple[int, float, bool]:
     """Return how many bytes of the log came, after how many seconds, and whether the peer was through by then."""
     folder = there.new_folder()
     begun = time.perf_counter()
-    job = await asyncio.to_thread(_submit_job, f"python3 {scripts}/talk.py {folder}/sha256", folder)
+    job = await asyncio.to_thread(submit_job, f"python3 {scripts}/talk.py {folder}/sha256", folder)
     arrived, is_over = 0, False
     read = job._read_log_chunk
 
@@ -140,7 +140,7 @@ async def _their_log(there: Machine, scripts: Path) -> tuple[int, float, bool]:
     return arrived, time.perf_counter() - begun, is_over
 
 
-def _submit_job(command: str, folder: Path) -> Any:
+def submit_job(command: str, folder: Path) -> Any:
     """Return the trigger that the peer's operator defers to."""
     from airflow.providers.ssh.operators.ssh_remote_job import SSHRemoteJobOperator
     from airflow.sdk.exceptions import TaskDeferred
