@@ -11,7 +11,7 @@ ARGS ?=
 #: one test process per core
 JOBS ?= $(shell nproc)
 
-.PHONY: help install demo up test test-fast lint types bench build lock clean
+.PHONY: help install demo demo-ssh up test test-fast lint types bench build lock clean
 
 help: ## what can be asked for
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -24,6 +24,9 @@ install: $(INSTALLED) ## a virtual environment with the provider, Airflow and wh
 
 demo: $(INSTALLED) ## run the example DAG in a real Airflow and print its report; the second time nothing is built or sent
 	$(BIN)/python scripts/airflow_instance.py demo
+
+demo-ssh: $(INSTALLED) ## the same on a machine over SSH: this one, behind a private sshd that comes and goes
+	$(BIN)/python -m scripts.demo_ssh
 
 up: $(INSTALLED) ## Airflow with the example DAGs; prints address and login, Ctrl-C ends it
 	$(BIN)/python scripts/airflow_instance.py up

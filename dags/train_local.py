@@ -6,6 +6,7 @@ import os
 import pathlib
 
 from airflow.sdk import Param, dag, task
+from run_report import report
 
 from airflow_provider.scriptrun import Environment, ScriptRunConfig, ScriptRunOperator
 
@@ -52,25 +53,6 @@ def train_local():
             environment=Environment.from_pip_requirements("sklearn", "training/requirements.txt"),
         ),
     )
-
-    @task
-    def report(record: dict) -> None:
-        """Print what the run record says."""
-        environment, snapshot, outputs = record["environment"], record["snapshot"], record["outputs"]
-        phases = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in record["phases"].items())
-        lines = [
-            f"run          {record['run_id']} on {record['target']['name']} ({record['target']['host']})",
-            f"status       {record['status']}",
-            *(f"metric       {name} = {value:.4f}" for name, value in record["metrics"].items()),
-            f"environment  {environment['name']}: {'reused, nothing was built' if environment['reused'] else 'built'}",
-            f"snapshot     {snapshot['files']} files, {snapshot['bytes']} bytes; "
-            + (f"sent {snapshot['sent_files']} files, {snapshot['sent_bytes']} bytes"
-               if snapshot["sent_files"] else "nothing had to be sent"),
-            f"outputs      {outputs['uri']}: " + ", ".join(file["path"] for file in outputs["files"]),
-            f"log          {record['log']['uri']} ({record['log']['bytes']} bytes)",
-            f"phases       {phases}",
-        ]  # fmt: skip
-        print("=" * 78, *lines, "=" * 78, sep="\n")
 
     report(train.output)
 

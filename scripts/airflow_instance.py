@@ -122,6 +122,7 @@ class AirflowInstance:
             )  # fmt: skip
         try:
             self._until(self._healthy, START_TIMEOUT_SECONDS, "Airflow did not become healthy")
+            self._until(self._serves_tasks, START_TIMEOUT_SECONDS, "Airflow does not serve tasks")
         except BaseException:
             self.stop()
             raise
@@ -196,6 +197,14 @@ class AirflowInstance:
             return False
         return all(parts[name]["status"] == "healthy" for name in ("metadatabase", "scheduler", "dag_processor"))
 
+    def _serves_tasks(self) -> bool:
+        """The first request to the part that tasks talk to makes it, which takes longer than a task waits."""
+        try:
+            self._request("GET", "/execution/health", None)
+        except OSError:
+            return False
+        return True
+
     def _served(self, dag_id: str) -> bool:
         errors = self.api("GET", "/importErrors")["import_errors"]
         if errors:
@@ -217,7 +226,7 @@ class AirflowInstance:
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=30) as answer:
-            return json.load(answer)
+            return json.loads(answer.read() or b"null")
 
     def _until(self, question: Any, timeout_seconds: float, complaint: str) -> Any:
         deadline = time.monotonic() + timeout_seconds
@@ -248,7 +257,8 @@ def _group_lives(group: int) -> bool:
     return True
 
 
-def _demo(instance: AirflowInstance, dag_id: str, report_task: str) -> int:
+def demo(instance: AirflowInstance, dag_id: str, report_task: str) -> int:
+    """Run a DAG in an Airflow of its own and print what its last task prints; return 0 when it succeeds."""
     print(f"Starting Airflow at {instance.url} (its log: {instance.log}) ...", flush=True)
     with instance.running():
         run_id = instance.trigger(dag_id)
@@ -299,7 +309,7 @@ def main() -> int:
     try:
         if arguments.what == "up":
             return _up(instance)
-        return _demo(instance, arguments.dag, arguments.report_task)
+        return demo(instance, arguments.dag, arguments.report_task)
     except AirflowInstanceError as error:
         print(error, file=sys.stderr)
         return 1

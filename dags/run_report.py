@@ -1,0 +1,25 @@
+"""The last task of the examples: print what a run record says."""
+
+from __future__ import annotations
+
+from airflow.sdk import task
+
+
+@task
+def report(record: dict) -> None:
+    """Print where it ran, what it found, what was built and sent for it, and where everything is."""
+    environment, snapshot, outputs = record["environment"], record["snapshot"], record["outputs"]
+    phases = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in record["phases"].items())
+    lines = [
+        f"run          {record['run_id']} on {record['target']['name']} ({record['target']['host']})",
+        f"status       {record['status']}",
+        *(f"metric       {name} = {value:.4f}" for name, value in record["metrics"].items()),
+        f"environment  {environment['name']}: {'reused, nothing was built' if environment['reused'] else 'built'}",
+        f"snapshot     {snapshot['files']} files, {snapshot['bytes']} bytes; "
+        + (f"sent {snapshot['sent_files']} files, {snapshot['sent_bytes']} bytes"
+           if snapshot["sent_files"] else "nothing had to be sent"),
+        f"outputs      {outputs['uri']}: " + ", ".join(file["path"] for file in outputs["files"]),
+        f"log          {record['log']['uri']} ({record['log']['bytes']} bytes)",
+        f"phases       {phases}",
+    ]  # fmt: skip
+    print("=" * 78, *lines, "=" * 78, sep="\n")
