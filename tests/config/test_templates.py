@@ -307,14 +307,14 @@ def test_a_reference_names_a_part_or_a_key_of_the_extras(written, key):
 
 
 def test_a_plain_configuration_needs_nothing_that_is_not_there_yet():
-    taken = config(environment=Environment.from_pip_requirements("e", "r.txt"), tags={"a": "b"})
+    environment = Environment.from_pip_requirements("e", "r.txt")
+    taken = config(environment=environment, tags={"a": "b"}, inputs={"a": "s3://b/c"})
     assert unsupported(taken.resolved(), "local") == []
 
 
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"inputs": {"a": "s3://b/c"}}, "config.inputs"),
         ({"resume_from": "churn_1"}, "config.resume_from"),
         ({"environment": Environment.from_docker_image("e", "python")}, "config.environment.docker"),
         ({"run_config": {"docker": {"use_docker": True}}}, "config.run_config.docker.use_docker"),

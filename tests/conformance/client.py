@@ -14,6 +14,7 @@ from airflow_provider.scriptrun.targets.contract import (
     News,
     Outcome,
     RunStatus,
+    StagedInput,
     Started,
     StartRequest,
     Stream,
@@ -93,6 +94,7 @@ class Client:
     def __init__(self, target: ComputeTarget) -> None:
         self.target = target
         self.run_ids: list[str] = []
+        self._inputs: dict[str, Tree] = {}
 
     def request(
         self,
@@ -101,16 +103,20 @@ class Client:
         files: Mapping[str, Any] | None = None,
         argv: Iterable[str] = ("python", "main.py"),
         limits: Limits | None = None,
+        inputs: Mapping[str, Tree] | None = None,
         **changes: Any,
     ) -> tuple[StartRequest, Tree]:
         """Return the request of a run, and the files that it needs."""
         tree = Tree({**({} if script is None else {"main.py": script}), **(files or {})})
+        inputs = inputs or {}
+        self._inputs.update({data.id: data for data in inputs.values()})
         values: dict[str, Any] = {
             "run_id": f"conformance_{uuid.uuid4().hex}",
             "lineage": str(uuid.uuid4()),
             "experiment": "conformance",
             "argv": tuple(argv),
             "snapshot_id": tree.id,
+            "inputs": {name: StagedInput(data.id, data.is_file) for name, data in inputs.items()},
             "environment": DEFAULT_ENVIRONMENT,
             "limits": limits or Limits(grace_s=GRACE_S),
             **changes,
@@ -126,7 +132,8 @@ class Client:
         self.run_ids.append(request.run_id)
         started = self.target.start(request)
         if started.outcome is Outcome.MISSING:
-            self.target.send(tree)
+            for snapshot_id in started.missing:
+                self.target.send(tree if snapshot_id == tree.id else self._inputs[snapshot_id])
             started = self.target.start(request)
         self.run_ids.append(started.run_id)
         return started

@@ -37,6 +37,8 @@ class Tree:
     :param files: path -> content (text or bytes: a file), :class:`Program`, :class:`Link` or :class:`Folder`.
     """
 
+    is_file = False  #: as an input: whether ``inputs/<name>`` is to be its one file
+
     def __init__(self, files: Mapping[str | bytes, str | bytes | Program | Link | Folder]) -> None:
         self._blobs: dict[str, bytes] = {}
         self.opened: list[str] = []  #: what was asked for, in order
@@ -80,3 +82,12 @@ class Tree:
             raise self.trouble
         rest = content[-(-half // CHUNK_BYTES) * CHUNK_BYTES :]
         yield from (rest[at : at + CHUNK_BYTES] for at in range(0, len(rest), CHUNK_BYTES))
+
+
+class OneFile(Tree):
+    """An input that is a file."""
+
+    is_file = True
+
+    def __init__(self, item: str | bytes | Program) -> None:
+        super().__init__({"file": item})

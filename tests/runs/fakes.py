@@ -104,7 +104,7 @@ class FakeTarget(ComputeTarget):
         if self.answers:
             return self.answers.pop(0)
         if not self.has_snapshot:
-            return Started(Outcome.MISSING, request.run_id)
+            return Started(Outcome.MISSING, request.run_id, missing=(request.snapshot_id,))
         joined = request.run_id in self.runs
         return Started(Outcome.ACCEPTED, request.run_id, status=self.run(request.run_id).status, joined=joined)
 

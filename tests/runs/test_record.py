@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from airflow_provider.scriptrun.runs.record import MAX_RECORD_BYTES, make_record, size_of
 
 FIELDS = [
-    "version", "run_id", "experiment", "status", "reason", "message", "target", "snapshot", "environment", "git",
+    "version", "run_id", "experiment", "status", "reason", "message", "target", "snapshot", "inputs", "environment",
+    "git",
     "airflow", "command", "started_at", "ended_at", "phases", "exit_code", "signal", "metrics", "outputs", "log",
     "left_out",
 ]  # fmt: skip
@@ -25,6 +26,13 @@ parts = st.fixed_dictionaries(
         "message": st.none() | long_text,
         "target": st.dictionaries(st.sampled_from(["name", "type", "host"]), long_text),
         "git": st.dictionaries(st.sampled_from(["commit", "branch", "repository"]), long_text),
+        "inputs": st.dictionaries(
+            st.text(max_size=255), st.fixed_dictionaries({"uri": long_text, "id": st.just("a" * 64)})
+        ).flatmap(
+            lambda inputs: st.sampled_from([1, 40]).map(
+                lambda n: {f"{name}{i}": facts for name, facts in inputs.items() for i in range(n)}
+            )
+        ),
         "airflow": st.dictionaries(st.sampled_from(["dag_id", "run_id", "task_id"]), long_text),
         "command": st.lists(long_text, max_size=30).flatmap(lambda c: st.sampled_from([1, 30]).map(lambda n: c * n)),
         "phases": st.dictionaries(st.sampled_from(["run", "send"]), st.floats(0, 1e9)),
@@ -45,6 +53,7 @@ def test_a_record_is_small_plain_json_whatever_the_run_was(parts):
     assert list(record) == FIELDS
     assert len(record["metrics"]) + record["left_out"].get("metrics", 0) >= len(parts["metrics"])
     assert len(record["outputs"]["files"]) + record["left_out"].get("outputs", 0) == record["outputs"]["count"]
+    assert len(record["inputs"]) + record["left_out"].get("inputs", 0) >= len(parts["inputs"])
     assert len(record["command"]) + record["left_out"].get("command", 0) == len(parts["command"])
 
 

@@ -30,7 +30,7 @@ from airflow_provider.scriptrun.runs.submission import submit
 from airflow_provider.scriptrun.runs.workspace import Workspace
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets import registry
-from airflow_provider.scriptrun.targets.contract import Outcome, RunStatus, Started
+from airflow_provider.scriptrun.targets.contract import Outcome, RunStatus, Sent, Started
 from tests.runs.fakes import Ears, FakeSurroundings, FakeTarget
 
 
@@ -168,8 +168,9 @@ def test_a_run_that_was_cancelled_before_its_start_says_so(world):
         world.submit()
 
 
-def test_a_target_that_never_has_enough_is_an_error(world):
-    world.target.answers = [Started(Outcome.MISSING, "x"), Started(Outcome.MISSING, "x")]
+def test_a_target_that_never_has_enough_is_an_error(world, monkeypatch):
+    world.target.has_snapshot = False
+    monkeypatch.setattr(world.target, "send", lambda *_arguments, **_named: Sent())
     with pytest.raises(TargetRefusedError, match="again after it was sent"):
         world.submit()
 

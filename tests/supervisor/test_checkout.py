@@ -301,3 +301,36 @@ def test_what_a_worker_takes_and_sends_is_what_it_would_take_of_the_copy(
     facts = checkout(session.layout, sent.id, str(folder / "code"))
     copied = take(folder / "code", cache_directory=folder / "cache", limits=Limits(0, 0, 0))
     assert (copied.id, copied.files, copied.bytes) == (sent.id, sent.files, sent.bytes) == (sent.id, *facts)
+
+
+def test_one_file_is_put_in_its_place_beside_what_is_there(session: Session, tmp_path: Path) -> None:
+    thing = parcel({"file": b"#!"}, executable=["file"])
+    session.put(thing)
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "other").write_bytes(b"mine")
+    assert checkouts.checkout_file(session.layout, thing.id, str(tmp_path / "inputs" / "tool")) == (1, 2)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "inputs").iterdir()} == {
+        "other": b"mine",
+        "tool": b"#!",
+    }
+    assert (tmp_path / "inputs" / "tool").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize(
+    ("files", "extra"),
+    [
+        ({"a": b"a", "b": b"b"}, []),
+        ({}, []),
+        ({}, [Entry(b"file", "l", 0, b"/etc/passwd")]),
+        ({}, [Entry(b"d", "d", 0, b"")]),
+    ],
+    ids=["two files", "nothing", "a link", "a folder"],
+)
+def test_what_is_not_one_file_is_not_put_in_the_place_of_one(
+    session: Session, tmp_path: Path, files: dict[str, bytes], extra: list[Entry]
+) -> None:
+    thing = parcel(files, extra=extra)
+    session.put(thing)
+    with pytest.raises(CheckoutError, match="not one file"):
+        checkouts.checkout_file(session.layout, thing.id, str(tmp_path / "file"))
+    assert not os.path.lexists(tmp_path / "file")

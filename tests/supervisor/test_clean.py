@@ -129,10 +129,12 @@ def test_a_snapshot_that_is_being_checked_out_or_sent_stays(session: Session) ->
     assert keep_budget(session, 0, 0)["snapshots"] == 1
 
 
-def test_a_snapshot_that_a_waiting_run_needs_stays(session: Session) -> None:
+@pytest.mark.parametrize("as_input", [False, True], ids=["as its files", "as an input"])
+def test_a_snapshot_that_a_waiting_run_needs_stays(session: Session, as_input: bool) -> None:
     thing = old_snapshot(session, "s", 15 * DAY)
     run = finished_run(session, "waiting", 15 * DAY, status="Queued")
-    Path(run.request).write_text(json.dumps({"snapshot": thing.id}))
+    inputs = {"snapshot": None, "inputs": {"data": {"snapshot": thing.id, "file": False}}}
+    Path(run.request).write_text(json.dumps(inputs if as_input else {"snapshot": thing.id}))
     lock = flock.take(run.alive)
     assert lock is not None
     assert keep_budget(session, 0, 0)["snapshots"] == 0

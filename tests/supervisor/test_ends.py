@@ -315,7 +315,7 @@ def test_the_script_finds_its_files_in_a_copy_of_its_own(session):
 def test_a_missing_snapshot_is_asked_for_and_nothing_is_made(session, target):
     request = start_request("true", snapshot="0" * 64)
 
-    assert session.ask("start", **request) == {"outcome": "missing", "snapshot": "0" * 64}
+    assert session.ask("start", **request) == {"outcome": "missing", "snapshots": ["0" * 64], "base": None}
     assert session.ask("status", runs=[request["run"]["id"]]) == {"runs": {}}
 
 

@@ -181,9 +181,16 @@ def test_a_target_that_wants_a_whole_manifest_whole_once_more_is_refused():
 
 
 def test_a_base_that_nobody_named_is_refused():
-    ours, _ = target(answering({"outcome": "missing", "base": "b" * 64}))
+    ours, _ = target(answering({"outcome": "missing", "snapshots": ["a" * 64], "base": "b" * 64}))
     with pytest.raises(ProtocolError, match="which nobody named"):
         ours.start(StartRequest("r", "lineage", "experiment", snapshot_id="a" * 64, bases=("c" * 64,)))
+
+
+@pytest.mark.parametrize("snapshots", [None, [], "a" * 64, ["a"], [1]])
+def test_a_start_that_lacks_something_that_has_no_name_is_refused(snapshots):
+    ours, _ = target(answering({"outcome": "missing", "snapshots": snapshots}))
+    with pytest.raises(ProtocolError, match="snapshots"):
+        ours.start(StartRequest("r", "lineage", "experiment", snapshot_id="a" * 64))
 
 
 def test_another_protocol_is_named():

@@ -37,10 +37,8 @@ _FEATURES: dict[str, Callable[[ScriptRunConfig], bool]] = {
 }
 
 #: Type of target -> what it can do already.
-_THERE: dict[str, frozenset[str]] = {
-    "local": frozenset({"environment.python.base_conda_environment"}),
-    "ssh": frozenset({"environment.python.base_conda_environment"}),
-}
+_ON_A_HOST = frozenset({"environment.python.base_conda_environment", "inputs"})
+_THERE: dict[str, frozenset[str]] = {"local": _ON_A_HOST, "ssh": _ON_A_HOST}
 
 
 def unsupported(config: ScriptRunConfig, target_type: str) -> list[str]:

@@ -293,8 +293,9 @@ def tag_name(name: str) -> None:
 
 def input_name(name: str) -> None:
     """Refuse what cannot be the name of a folder under ``inputs/``."""
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-        raise Wrong("is no name of an input", "Letters, digits, _, - and . only: the script finds it as inputs/<name>.")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}", name):
+        advice = "Letters, digits, _, - and . only, at most 255: the script finds it as inputs/<name>."
+        raise Wrong("is no name of an input", advice)
 
 
 def location(value: Any, rendered: bool) -> str:

@@ -14,8 +14,11 @@ from airflow_provider.scriptrun.runs.progress import Progress, readable
 from airflow_provider.scriptrun.runs.request import DAY_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_provider.scriptrun.config import ScriptRunConfig
     from airflow_provider.scriptrun.environments.plan import EnvironmentPlan
+    from airflow_provider.scriptrun.runs.inputs import Input
     from airflow_provider.scriptrun.runs.reporter import Reporter
     from airflow_provider.scriptrun.runs.surroundings import Surroundings
     from airflow_provider.scriptrun.runs.workspace import Workspace
@@ -28,7 +31,7 @@ class Capture:
 
     :param bundle: the DAG bundle, that stands in when there is no Git.
     :param refresh_environment: resolve its requirements again, whatever the target has kept.
-    :param phases: seconds by name: ``snapshot`` and ``keep`` are added.
+    :param phases: seconds by name: ``snapshot``, ``keep`` and, where there are any, ``hash_inputs`` are added.
     """
 
     config: ScriptRunConfig
@@ -121,6 +124,18 @@ class Capture:
             + (f"{kept.blobs} new in the workspace ({readable(kept.bytes)})." if kept.blobs else "nothing new.")
         )
         return bool(kept.blobs)
+
+    def inputs(self, snapshot: Snapshot) -> Mapping[str, Input]:
+        """Hash the inputs, by name. Raises what :meth:`.Inputs.take` does, and for one that the snapshot has itself."""
+        if not self.config.inputs:
+            return {}
+        from airflow_provider.scriptrun.runs.inputs import Inputs, refuse_clashes
+
+        began = time.monotonic()
+        refuse_clashes(self.config.inputs, snapshot)
+        found = Inputs(self.workspace, self.surroundings, self.reporter).take(self.config.inputs)
+        self.phases["hash_inputs"] = round(time.monotonic() - began, 3)
+        return found
 
     def _progress(self, what: str) -> Progress:
         return Progress(self.reporter, what, is_terminal=self.surroundings.is_terminal)

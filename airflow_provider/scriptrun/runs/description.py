@@ -38,6 +38,10 @@ def describe(
             "host": status.host.name if status.host else submission["target"]["host"],
         },
         "snapshot": _pick(submission["snapshot"], "id", "files", "bytes", "sent_files", "sent_bytes"),
+        "inputs": {
+            name: _pick(facts, "uri", "id", "files", "bytes", "sent_files", "sent_bytes")
+            for name, facts in submission["inputs"].items()
+        },
         "environment": {
             "name": submission["environment"]["name"],
             **_environment(status),

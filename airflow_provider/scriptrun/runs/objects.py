@@ -113,6 +113,10 @@ class ObjectStore(ABC):
         """Return the name under which an object is listed: object storage has no names that are not UTF-8."""
         return name
 
+    def locate(self, uri: str) -> tuple[Any, str] | None:  # noqa: ARG002
+        """Return the fsspec file system and the path there of what lies at or below the root; ``None``: elsewhere."""
+        return None
+
     def uri(self, name: str) -> str:
         """Return where an object lies, for a person or another program."""
         return f"{self.url}/{name}" if name else self.url

@@ -16,7 +16,7 @@ RECORD_VERSION = 1
 #: XCom values live in Airflow's metadata database.
 MAX_RECORD_BYTES = 16 * 1024 - 256
 MAX_TEXT, MAX_MESSAGE, MAX_ITEM = 512, 2048, 256
-MAX_METRICS, MAX_COMMAND_ITEMS, MAX_OUTPUT_FILES = 100, 50, 50
+MAX_METRICS, MAX_COMMAND_ITEMS, MAX_OUTPUT_FILES, MAX_INPUTS = 100, 50, 50, 50
 _SHORTENED = " [...]"
 
 #: The fields of the design's "Run record", in its order, with what stands there when nothing is known.
@@ -28,6 +28,7 @@ _FIELDS: dict[str, Any] = {
     "message": None,
     "target": dict.fromkeys(("name", "type", "host")),
     "snapshot": dict.fromkeys(("id", "files", "bytes", "sent_files", "sent_bytes")),
+    "inputs": {},
     "environment": dict.fromkeys(("name", "id", "reused", "python", "packages_uri")),
     "git": dict.fromkeys(("commit", "branch", "repository", "dirty", "patch_uri")),
     "airflow": {},
@@ -58,10 +59,11 @@ def make_record(
     for name, empty in _FIELDS.items():
         value = parts.get(name)
         record[name] = {**empty, **(value or {})} if isinstance(empty, dict) else (empty if value is None else value)
-    limits = {"metrics": MAX_METRICS, "command": MAX_COMMAND_ITEMS, "outputs": output_files, "text": MAX_TEXT}
+    limits = {"metrics": MAX_METRICS, "command": MAX_COMMAND_ITEMS, "outputs": output_files, "inputs": MAX_INPUTS}
+    limits["text"] = MAX_TEXT
     small = _bounded(record, limits, not_brought)
     while size_of(small) > MAX_RECORD_BYTES:
-        largest = max(("metrics", "command", "outputs"), key=lambda name: size_of(small[name]))
+        largest = max(("metrics", "command", "outputs", "inputs"), key=lambda name: size_of(small[name]))
         if limits[largest] > 0 and size_of(small[largest]) > MAX_TEXT:
             limits[largest] //= 2
         else:
@@ -81,6 +83,8 @@ def _bounded(record: Mapping[str, Any], limits: Mapping[str, int], not_brought: 
     for name, value in record.items():
         small[name] = _shorten(value, min(text * 4, MAX_MESSAGE) if name == "message" else text)
     metrics, command, files = record["metrics"], record["command"], record["outputs"]["files"]
+    inputs = list(record["inputs"].items())[: limits["inputs"]]
+    small["inputs"] = {_shorten(name, MAX_ITEM): _shorten(facts, text) for name, facts in inputs}
     small["metrics"] = {
         _shorten(name, MAX_ITEM): _shorten(value, min(text, MAX_ITEM))
         for name, value in list(metrics.items())[: limits["metrics"]]
@@ -91,6 +95,7 @@ def _bounded(record: Mapping[str, Any], limits: Mapping[str, int], not_brought: 
     left_out = {
         "metrics": len(metrics) - len(small["metrics"]),
         "command": len(command) - len(small["command"]),
+        "inputs": len(record["inputs"]) - len(small["inputs"]),
         "outputs": record["outputs"]["count"] - len(small["outputs"]["files"]),
         "not_brought": not_brought,
     }

@@ -100,6 +100,12 @@ class RemoteObjects(ObjectStore):
         with self.explained(name, "removed"), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self._at(name))
 
+    def locate(self, uri: str) -> tuple[Any, str] | None:  # noqa: D102
+        inside = uri.removeprefix(self.url)
+        if inside == uri or (inside and not inside.startswith("/")):
+            return None
+        return self._fs, self._path + inside
+
     def stored_name(self, name: str) -> str:  # noqa: D102
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 

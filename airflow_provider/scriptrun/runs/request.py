@@ -6,13 +6,14 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider.scriptrun.targets.contract import Limits, StartRequest
+from airflow_provider.scriptrun.targets.contract import Limits, StagedInput, StartRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider.scriptrun.config import ScriptRunConfig
     from airflow_provider.scriptrun.environments.plan import EnvironmentPlan
+    from airflow_provider.scriptrun.runs.inputs import Input
     from airflow_provider.scriptrun.runs.lineage import Attempt
     from airflow_provider.scriptrun.runs.settings import Settings
     from airflow_provider.scriptrun.snapshot import GitFacts, Snapshot
@@ -48,6 +49,7 @@ def start_request(
     experiment: str,
     argv: tuple[str, ...],
     snapshot: Snapshot,
+    inputs: Mapping[str, Input],
     plan: EnvironmentPlan,
     variables: Mapping[str, str],
     secret_variables: Mapping[str, str],
@@ -71,6 +73,7 @@ def start_request(
         experiment=experiment,
         argv=argv,
         snapshot_id=snapshot.id,
+        inputs={name: StagedInput(data.id, data.is_file) for name, data in inputs.items()},
         attempt=attempt,
         environment=plan.document,
         secret_environment=plan.secrets,
@@ -88,6 +91,7 @@ def submission_document(
     handle: Handle,
     here: HostFacts,
     snapshot: Snapshot,
+    inputs: Mapping[str, Input],
     git: GitFacts,
     phases: Mapping[str, float],
 ) -> dict[str, Any]:
@@ -116,6 +120,7 @@ def submission_document(
             "sent_files": 0,
             "sent_bytes": 0,
         },
+        "inputs": {name: data.document() for name, data in inputs.items()},
         "environment": {**request.environment, "name": config.environment.name},
         "git": {
             "commit": git.commit,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider.scriptrun.errors import (
+    ProtocolError,
     RunCanceledError,
     RunSupersededError,
     ScriptRunError,
@@ -19,16 +20,32 @@ from airflow_provider.scriptrun.runs.reach import Patience, patience_without_run
 from airflow_provider.scriptrun.runs.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from airflow_provider.scriptrun.runs.bases import Bases
+    from airflow_provider.scriptrun.runs.inputs import Input
     from airflow_provider.scriptrun.runs.lineage import Lineage, LineageStore
     from airflow_provider.scriptrun.runs.reporter import Reporter
     from airflow_provider.scriptrun.runs.run_folder import RunFolder
     from airflow_provider.scriptrun.runs.surroundings import Surroundings
     from airflow_provider.scriptrun.runs.workspace import Workspace
     from airflow_provider.scriptrun.snapshot import Snapshot
-    from airflow_provider.scriptrun.targets.contract import ComputeTarget, Sent, Started, StartRequest
+    from airflow_provider.scriptrun.targets.contract import (
+        ComputeTarget,
+        Sent,
+        SnapshotSource,
+        Started,
+        StartRequest,
+    )
+
+
+class _Parcel(NamedTuple):
+    """A snapshot that the target lacks."""
+
+    source: SnapshotSource
+    facts: dict[str, Any]  #: what the document says of it
+    of: str  #: for messages
+    base: bytes | None = None  #: the manifest of one that the target has, and that this is a change of
 
 
 @dataclass
@@ -54,8 +71,10 @@ class Start:
     bases: Bases
     given_id: bool
 
-    def run(self, snapshot: Snapshot) -> Run:
+    def run(self, snapshot: Snapshot, inputs: Mapping[str, Input]) -> Run:
         """Ask for it, send what is missing, and return the run that there is now: this one, or the one joined.
+
+        :param inputs: by name, as the request names them.
 
         Raises what :func:`.submission.submit` raises about targets and runs.
         """
@@ -66,10 +85,10 @@ class Start:
         self.folder.put_submission(self.document)
         started = self._ask()
         if started.outcome is Outcome.MISSING:
-            started = self._send(snapshot, started.base) or self._ask()
+            started = self._send_all(started, snapshot, inputs) or self._ask()
         if started.outcome is Outcome.MISSING:
             raise TargetRefusedError(
-                f"The target {self.target.name} asks for snapshot {snapshot.id} again after it was sent",
+                f"The target {self.target.name} asks for snapshot {started.missing[0]} again after it was sent",
                 advice="Is its disk full, or its root cleaned by something else?",
             )
         crash_point(AFTER_START)
@@ -114,35 +133,54 @@ class Start:
             self.ours = replace(self.ours, watched_at=time.time())
             self.ours.save(self.lineage)
 
-    def _send(self, snapshot: Snapshot, base: str | None) -> Started | None:
-        """Send the snapshot, and the start right behind it; return its answer, if the target takes both at once."""
+    def _send_all(self, started: Started, snapshot: Snapshot, inputs: Mapping[str, Input]) -> Started | None:
+        """Send what the target named, and the start right behind the last of it; return its answer, if it took both."""
         began = time.monotonic()
-        progress = Progress(self.reporter, f"Sending to {self.target.name}", is_terminal=self.surroundings.is_terminal)
+        parcels = {
+            data.id: _Parcel(data, self.document["inputs"][name], f" of input {name}") for name, data in inputs.items()
+        }
+        base = self.bases.manifest(started.base) if started.base is not None else None
+        parcels[snapshot.id] = _Parcel(snapshot, self.document["snapshot"], "", base)
+        if unknown := set(started.missing) - set(parcels):
+            raise ProtocolError(f"The target {self.target.name} asks for {unknown.pop()}, which this run does not need")
+        *first, last = [parcel for snapshot_id, parcel in parcels.items() if snapshot_id in started.missing]
+        for parcel in first:
+            self._send(parcel, began, is_last=False)
+        return self._send(last, began, is_last=True)
+
+    def _send(self, parcel: _Parcel, began: float, *, is_last: bool) -> Started | None:
+        """Send one snapshot, and the start right behind the last; return its answer, if the target takes both."""
+        what = f"Sending files{parcel.of} to {self.target.name}"
+        progress = Progress(self.reporter, what, is_terminal=self.surroundings.is_terminal)
         told = {"sent_files": 0, "sent_bytes": 0}
 
-        def then(sent: Sent) -> StartRequest:
+        def tell(sent: Sent) -> None:
             progress.finish()
             self.document["phases"]["send"] = round(time.monotonic() - began, 3)
             for name, count in (("sent_files", sent.files), ("sent_bytes", sent.bytes)):
                 told[name] = max(told[name], count)  # a later try may find that all of it had arrived
-            self.document["snapshot"].update(told)
+            parcel.facts.update(told)
+
+        def start(sent: Sent) -> StartRequest:
+            tell(sent)
             self.folder.put_submission(self.document)
             self._watched()
             patience.turn_into(self._patience())  # the start may be heard from here on
             return self.request
 
-        manifest = self.bases.manifest(base) if base is not None else None
+        then = start if is_last else None
         patience = patience_without_run(self.surroundings.settings)
         told_of = patience.beside(progress.reach)
         sent = reach(
             self.reporter,
-            lambda: self.target.send(snapshot, base=manifest, progress=told_of, then=then),
+            lambda: self.target.send(parcel.source, base=parcel.base, progress=told_of, then=then),
             should_stop=self.should_stop,
             patience=patience,
         )
         if sent.started is None:
-            then(sent)
-        self.reporter.note(f"Sent {told['sent_files']} files ({readable(told['sent_bytes'])}) to {self.target.name}.")
+            (then or tell)(sent)
+        count = f"{told['sent_files']} files{parcel.of} ({readable(told['sent_bytes'])})"
+        self.reporter.note(f"Sent {count} to {self.target.name}.")
         return sent.started
 
     def _accepted(self, started: Started) -> Run:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from airflow_provider.scriptrun.config import ScriptRunConfig
     from airflow_provider.scriptrun.environments.plan import EnvironmentPlan
+    from airflow_provider.scriptrun.runs.inputs import Input
     from airflow_provider.scriptrun.runs.lineage import LineageStore
     from airflow_provider.scriptrun.runs.reporter import Reporter
     from airflow_provider.scriptrun.runs.settings import Settings
@@ -133,6 +134,7 @@ class _Work(NamedTuple):
     secret_variables: Mapping[str, str]
     plan: EnvironmentPlan
     snapshot: Snapshot
+    inputs: Mapping[str, Input]
     git: GitFacts
     limits: Limits
 
@@ -181,8 +183,9 @@ class _Submission:
             plan = self.capture.plan()
             snapshot = self.capture.take(source)
             self.capture.find_script(snapshot, is_new=self.capture.keep(snapshot))
+            inputs = self.capture.inputs(snapshot)
             here = self._reach(target, facts.result, ours)
-            work = _Work(argv, secret_variables, plan, snapshot, git.result(), limits)
+            work = _Work(argv, secret_variables, plan, snapshot, inputs, git.result(), limits)
             try:
                 return self._start(target, here, ours, work)
             except OtherHostError as error:
@@ -204,6 +207,7 @@ class _Submission:
             experiment=self.experiment,
             argv=work.argv,
             snapshot=work.snapshot,
+            inputs=work.inputs,
             plan=work.plan,
             variables=self.config.variables,
             secret_variables=work.secret_variables,
@@ -216,7 +220,9 @@ class _Submission:
         bases = Bases(Path(self.settings.cache_directory), f"{self.experiment}\0{self.config.source_directory}")
         request = replace(request, bases=bases.ids())
         handle = target.handle(self.run_id, ours.id)
-        document = submission_document(self.config, request, handle, here, work.snapshot, work.git, self.capture.phases)
+        document = submission_document(
+            self.config, request, handle, here, work.snapshot, work.inputs, work.git, self.capture.phases
+        )
         if work.git.patch:
             self.workspace.objects.put(self.folder.at(layout.PATCH), work.git.patch)
         return Start(
@@ -232,7 +238,7 @@ class _Submission:
             should_stop=self.should_stop,
             bases=bases,
             given_id=self.given_id,
-        ).run(work.snapshot)
+        ).run(work.snapshot, work.inputs)
 
     # Steps
 

@@ -128,17 +128,19 @@ class StatCache:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self._path.exists():
-                self._remove_unused()
+                remove_unused(self._folder)
             write_atomic(str(self._path), b"".join([_FORMAT, header, first, second]))
         except OSError as error:
             _log.warning("The stat cache %s cannot be written, the next snapshot hashes again: %s", self._path, error)
 
-    def _remove_unused(self) -> None:
-        oldest = time.time() - _UNUSED_SECONDS
-        for path in self._folder.glob("*.stats"):
-            with suppress(FileNotFoundError):  # another process removed it
-                if path.stat().st_mtime < oldest:
-                    path.unlink()
+
+def remove_unused(folder: Path) -> None:
+    """Remove the caches in ``folder`` that were not written for a month."""
+    oldest = time.time() - _UNUSED_SECONDS
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):  # another process removed it
+            if path.stat().st_mtime < oldest:
+                path.unlink()
 
 
 def _unpack(data: memoryview) -> Any:

@@ -43,6 +43,7 @@ def take(
     cache_directory: Path,
     limits: Limits = Limits(),  # noqa: B008  (a frozen value)
     progress: Callable[[int, int], None] | None = None,
+    everything: bool = False,
 ) -> Snapshot:
     """Take a snapshot of what ``source_directory`` holds now.
 
@@ -50,10 +51,11 @@ def take(
     :param limits: when to warn and when to refuse.
     :param progress: called with (files hashed, bytes hashed) while there is hashing to do: after every file, and every
         megabyte of a large one.
+    :param everything: it is data, of which nothing is left out (but ``cache_directory``, should it lie in there).
 
-    Left out are what ``.amlignore`` at the root, or else the ``.gitignore`` files of the source directory say, and
-    always ``.git``, ``__pycache__``, virtual environments, and ``outputs`` and ``logs`` at the root. A folder that is
-    empty travels; one that holds nothing but what is left out does not.
+    Otherwise left out are what ``.amlignore`` at the root, or else the ``.gitignore`` files of the source directory
+    say, and always ``.git``, ``__pycache__``, virtual environments, and ``outputs`` and ``logs`` at the root. A folder
+    that is empty travels; one that holds nothing but what is left out does not.
 
     Raises ``SnapshotError`` naming the file: a missing directory, a link that escapes, a socket, FIFO or device, what
     cannot be read; ``SnapshotChangedError`` for what goes on changing while it is read; ``SnapshotTooLargeError`` over
@@ -64,8 +66,8 @@ def take(
     try:
         real = os.fsencode(os.path.realpath(root))
         never = _inside(real, os.fsencode(os.path.realpath(cache_directory)))
-        cache = StatCache(cache_directory, b"%b\0%b" % (real, never))
-        return _Capture(root, descriptor, cache, limits, progress, never or None).take()
+        cache = StatCache(cache_directory, b"%b\0%b%b" % (real, never, b"\0data" if everything else b""))
+        return _Capture(root, descriptor, cache, limits, progress, never or None, everything).take()
     finally:
         os.close(descriptor)
 
@@ -81,15 +83,18 @@ class _Capture:
         limits: Limits,
         progress: Callable[[int, int], None] | None,
         never: bytes | None,
+        everything: bool,
     ) -> None:
         self._root, self._descriptor, self._cache = root, descriptor, cache
         self._limits, self._progress, self._never = limits, progress, never
+        self._everything = everything
+        self._place = "data" if everything else "source directory"
 
     def take(self) -> Snapshot:
         memory = self._cache.load()
         for walk in range(_WALKS):
             started_ns = time.time_ns()
-            content = _read_amlignore(self._descriptor)
+            content = b"" if self._everything else _read_amlignore(self._descriptor)
             rules_id = hashlib.sha256(content).hexdigest() if content is not None else ""
             survey = Survey(
                 self._descriptor,
@@ -99,6 +104,7 @@ class _Capture:
                 walk > 0 or (memory.summary is not None and memory.summary.rules != rules_id),
                 self._limits.max_bytes > 0,
                 self._never,
+                self._everything,
             )
             try:
                 survey.run()
@@ -109,7 +115,7 @@ class _Capture:
                 moved = str(error)
                 memory = _with_what_is_hashed(memory, survey, started_ns)
         raise SnapshotChangedError(
-            f"{shown(moved) or 'The source directory'} came and went while {shown(str(self._root))} was read, "
+            f"{shown(moved) or f'The {self._place}'} came and went while {shown(str(self._root))} was read, "
             f"{_WALKS} times",
             advice="Submit when nothing changes the directory, or name what changes in .amlignore or .gitignore.",
         )
@@ -121,7 +127,7 @@ class _Capture:
     def _changed(self, survey: Survey, memory: Memory, rules_id: str, started_ns: int) -> Snapshot:
         seen = [one for study in survey.studies for one in study.seen]
         kept = {path: memory.shares[path] for path in survey.same}
-        _refuse_escaping_links(seen, survey, kept)
+        _refuse_escaping_links(seen, survey, kept, self._place)
         files = [one for one in seen if one.kind == FILE]
         total = sum([one.stat[2] for one in files]) + sum([share.total for share in kept.values()])
         self._limits.refuse(total, lambda: largest(chain(_sizes(files), _largest_of(kept))))
@@ -209,7 +215,7 @@ def _read_amlignore(root: int) -> bytes | None:
     return content
 
 
-def _refuse_escaping_links(seen: list[Seen], survey: Survey, kept: Mapping[str, Share]) -> None:
+def _refuse_escaping_links(seen: list[Seen], survey: Survey, kept: Mapping[str, Share], place: str) -> None:
     targets = {one.raw: one.content or b"" for one in seen if one.kind == LINK}
     for path in survey.same:
         if LINK in survey.memory.sights[path][1]:
@@ -218,7 +224,7 @@ def _refuse_escaping_links(seen: list[Seen], survey: Survey, kept: Mapping[str, 
     for link, target in targets.items():
         if escapes(link, targets):
             raise SnapshotError(
-                f"The symbolic link {shown(link)} leads to {shown(target)}, outside the source directory",
+                f"The symbolic link {shown(link)} leads to {shown(target)}, outside the {place}",
                 why="What it points to would not be there where the script runs",
                 advice="Copy the target into the source directory, make the link a relative one to a place inside, "
                 "pass the data as an input, or name the link in .amlignore or .gitignore.",

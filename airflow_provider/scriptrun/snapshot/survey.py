@@ -75,6 +75,7 @@ class Survey:
     rules_changed: bool  #: whether the last walk went by other rules
     sizes: bool  #: whether the size of every file must be known before one of them is read
     never: bytes | None  #: a path that never travels: the cache, where it lies in the source directory
+    everything: bool = False  #: data is data: neither an ignore file nor a name leaves anything out
     same: list[str] = field(default_factory=list)
     studies: list[Study] = field(default_factory=list)
     _rules: dict[str, ignore.IgnoreRules] = field(default_factory=dict)
@@ -120,7 +121,7 @@ class Survey:
     ) -> tuple[Study, bool]:
         """Describe a folder; also return whether the rules for what is below it are others than the last time."""
         study = Study(path, names, empty=not entries)
-        if path and _is_environment(entries):
+        if path and not self.everything and _is_environment(entries):
             study.left_out = 1
             return study, rules_changed
         past = self._recollect(path)
@@ -158,11 +159,13 @@ class Survey:
         return Recollection(Sight._make(sight), self.memory.shares[path][0]) if sight else Recollection()
 
     def _leave_out(self, folder: str, name: str, raw: bytes, raw_prefix: bytes, is_folder: bool) -> bool:
+        if self.never is not None and raw_prefix + raw == self.never:
+            return True
+        if self.everything:
+            return False
         if name in ignore.ALWAYS_LEFT_OUT or (is_folder and name in ignore.FOLDERS_LEFT_OUT):
             return True
         if not folder and name in ignore.LEFT_OUT_AT_ROOT:
-            return True
-        if self.never is not None and raw_prefix + raw == self.never:
             return True
         rules = self._rules_in(folder) if self.rules is None else self.rules
         return bool(rules.files) and rules.leave_out(raw, raw_prefix + raw, is_folder)

@@ -11,11 +11,23 @@ TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple, Type, Union
 
+#: What ``inputs/<name>`` may be called: no name that leads elsewhere, or hides.
+_NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
+MAX_NAME_LENGTH = 255
 #: Where a request does not say: between SIGTERM and SIGKILL.
 DEFAULT_GRACE_S = 30.0
 INFINITE = float("inf")
 #: So many snapshots may be named that this one may be a small change of.
 MAX_BASES = 10
+
+
+class Input:
+    """A snapshot that is to stand in ``inputs/``: as a folder, or, of one file, as that file."""
+
+    def __init__(self, name: str, snapshot: str, is_file: bool) -> None:
+        self.name = name
+        self.snapshot = snapshot
+        self.is_file = is_file
 
 
 class StartRequest:
@@ -37,6 +49,7 @@ class StartRequest:
         snapshot = request.get("snapshot")
         self.snapshot: Optional[str] = None if snapshot is None else check_sha256(snapshot)
         self.bases = [check_sha256(base) for base in _list(request, "", "bases")[:MAX_BASES]]
+        self.inputs = _inputs(request)
         self.environment = _object(request, "environment")
         self.secret_environment = _texts(request, "", "secret_environment")
         launch = _object(request, "launch")
@@ -57,12 +70,18 @@ class StartRequest:
         self.context = _object(request, "context")
         self.tools = {name: path for name, path in _object(request, "tools").items() if isinstance(path, str)}
 
+    def snapshots(self) -> List[str]:
+        """Return the ids of all snapshots that the run needs, each once."""
+        ids = [self.snapshot] if self.snapshot is not None else []
+        return list(dict.fromkeys(ids + [one.snapshot for one in self.inputs]))
+
     def without_secrets(self) -> Dict[str, Any]:
         """Return what may be written to a file: of the secrets, only their names."""
         return {
             "run": {"id": self.run_id, "lineage": self.lineage, "experiment": self.experiment},
             "attempt": self.attempt_document,
             "snapshot": self.snapshot,
+            "inputs": {one.name: {"snapshot": one.snapshot, "file": one.is_file} for one in self.inputs},
             "environment": self.environment,
             "launch": {
                 "argv": self.command,
@@ -93,6 +112,19 @@ def _field(document: Dict[str, Any], where: str, name: str, kind: Union[Type[Any
 
 def _object(document: Dict[str, Any], name: str) -> Dict[str, Any]:
     return {} if document.get(name) is None else dict(_field(document, "", name, dict))
+
+
+def _inputs(request: Dict[str, Any]) -> List[Input]:
+    found = []
+    for name, document in _object(request, "inputs").items():
+        if not 0 < len(name) <= MAX_NAME_LENGTH or name[0] in ".-" or not _NAME_CHARACTERS.issuperset(name):
+            raise Refusal(refusal.BAD_REQUEST, "start: %.300r is no name of an input" % (name,))
+        where = "inputs.%s." % name
+        if not isinstance(document, dict):
+            raise Refusal(refusal.BAD_REQUEST, "start: inputs.%s is %.100r" % (name, document))
+        snapshot = check_sha256(document.get("snapshot"))
+        found.append(Input(name, snapshot, _field(document, where, "file", bool)))
+    return found
 
 
 def _list(document: Dict[str, Any], where: str, name: str) -> List[str]:

@@ -52,13 +52,20 @@ def _prepare(layout: Layout, run: RunLayout, ask: StartRequest) -> Dict[str, Any
         return _failed(Reason.SNAPSHOT, "The working copy cannot be made: %s" % error)
     copied = time.monotonic()
     try:
+        _stage(layout, run, ask)
+    except CheckoutError as error:
+        return _failed(Reason.SNAPSHOT, "An input cannot be brought into place: %s" % error)
+    staged = time.monotonic()
+    try:
         found = _environment(layout, run, ask)
     except EnvironmentFailed as error:
         failed = _failed(Reason.ENVIRONMENT, error.message, error.advice)
         failed["error"]["resolution"] = error.resolution
         return failed
     ready = time.monotonic()
-    phases = {"code": round(copied - begin, 4), "environment": round(ready - copied, 4)}
+    phases = {"code": round(copied - begin, 4), "environment": round(ready - staged, 4)}
+    if ask.inputs:
+        phases["inputs"] = round(staged - copied, 4)
     return {"code": code, "environment": found, "phases": phases}
 
 
@@ -75,6 +82,22 @@ def _checkout(layout: Layout, run: RunLayout, ask: StartRequest) -> Dict[str, in
         with contextlib.suppress(FileExistsError):  # the snapshot has one of its own
             os.mkdir(folder, _WRITABLE)
     return code
+
+
+def _stage(layout: Layout, run: RunLayout, ask: StartRequest) -> None:
+    """Make this run's own copy of each input."""
+    if not ask.inputs:
+        return
+    from .store.checkout import CheckoutError, checkout, checkout_file
+
+    if os.path.islink(run.inputs) or not os.path.isdir(run.inputs):
+        raise CheckoutError("inputs is no folder in the snapshot")
+    for one in ask.inputs:
+        place = os.path.join(run.inputs, one.name)
+        if os.path.lexists(place):
+            raise CheckoutError("the snapshot has an inputs/%s of its own" % one.name)
+        copy = checkout_file if one.is_file else checkout
+        copy(layout, one.snapshot, place)
 
 
 def _environment(layout: Layout, run: RunLayout, ask: StartRequest) -> Dict[str, Any]:

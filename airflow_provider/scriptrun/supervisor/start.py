@@ -59,9 +59,11 @@ def _answer(layout: Layout, ask: StartRequest) -> Dict[str, Any]:
     if decision.action is Action.JOIN:
         lineage.join(layout, ask.lineage, ask.run_id, ask.attempt)
         return _accepted(layout, ask, decision.run_id, joined=True)
-    if ask.snapshot is not None and not _has_snapshot(layout, ask.snapshot):
-        base = next((base for base in ask.bases if _has_snapshot(layout, base)), None)
-        return {"outcome": "missing", "snapshot": ask.snapshot, "base": base}
+    missing = [snapshot for snapshot in ask.snapshots() if not _has_snapshot(layout, snapshot)]
+    if missing:
+        bases = ask.bases if ask.snapshot in missing else ()
+        base = next((base for base in bases if _has_snapshot(layout, base)), None)
+        return {"outcome": "missing", "snapshots": missing, "base": base}
     if decision.action is Action.CANCEL_THEN_START and latest is not None:
         _end(layout, latest.run_id, latest.status, ask)
     return _begin(layout, ask, decision.run_id)

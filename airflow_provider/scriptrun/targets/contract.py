@@ -30,6 +30,7 @@ from airflow_provider.scriptrun.targets.request import (
     Progress,
     Sent,
     SnapshotSource,
+    StagedInput,
     Started,
     StartRequest,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "RunStatus",
     "Sent",
     "SnapshotSource",
+    "StagedInput",
     "StartRequest",
     "Started",
     "Stream",
@@ -127,7 +129,8 @@ class ComputeTarget(ABC):
     def start(self, request: StartRequest) -> Started:
         """Make the run happen, or say what is missing for it.
 
-        1. *Optimistic*: it carries ids. When the target has the snapshot, this is the only command needed.
+        1. *Optimistic*: it carries ids. When the target has the snapshots, this is the only command needed; else the
+           answer names those that it lacks, of the files and of inputs.
         2. *Exactly one*: whatever is repeated, raced or killed, a run id runs at most once, and a lineage has at most
            one run alive. The design's rules decide which run is the answer; see :class:`Started`.
         3. ``ACCEPTED`` means that the run's folder exists and a process that outlives the caller looks after it;
@@ -160,7 +163,7 @@ class ComputeTarget(ABC):
 
         1. It is watched, cancelled and read like any run; Completed means that the environment is there to be reused.
         """
-        return self.start(replace(request, snapshot_id=None, argv=()))
+        return self.start(replace(request, snapshot_id=None, inputs={}, argv=()))
 
     @abstractmethod
     def poll(

@@ -33,6 +33,8 @@ MAX_ARGUMENT_CHARACTERS = 2 * 1024 * 1024
 MAX_BYTES = 1 << 62
 MAX_FILES = 1_000_000
 MAX_SKIPPED = 1000
+#: A run's files and its inputs.
+MAX_SNAPSHOTS = 10_000
 _HEXADECIMAL = frozenset("0123456789abcdef")
 _STREAMS = {stream.value: stream for stream in Stream}
 
@@ -194,7 +196,8 @@ def started(document: Any, run_id: str) -> Started:
     fields = Fields(document, f"to the start of run {run_id}")
     outcome = fields.choice("outcome", Outcome)
     if outcome is Outcome.MISSING:
-        return Started(outcome, run_id, base=fields.sha256("base") if fields.has("base") else None)
+        base = fields.sha256("base") if fields.has("base") else None
+        return Started(outcome, run_id, missing=_snapshots(fields), base=base)
     return Started(
         outcome,
         run_id=fields.text("run_id"),
@@ -203,6 +206,13 @@ def started(document: Any, run_id: str) -> Started:
         previous=fields.texts("previous", MAX_FILES),
         try_number=fields.optional_integer("try_number"),
     )
+
+
+def _snapshots(fields: Fields) -> tuple[str, ...]:
+    names = fields.items("snapshots", MAX_SNAPSHOTS)
+    if not names or not all(is_sha256(name) for name in names):
+        fields.refuse("snapshots", names, "a list of ids of snapshots")
+    return tuple(names)
 
 
 def run_status(document: Any, run_id: str) -> RunStatus:

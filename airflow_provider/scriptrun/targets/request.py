@@ -22,7 +22,7 @@ class Outcome(enum.Enum):
     """How a target answers a ``start``."""
 
     ACCEPTED = "accepted"  #: the run exists, and something that outlives us looks after it
-    MISSING = "missing"  #: send the snapshot, then ask again; nothing has happened yet
+    MISSING = "missing"  #: send the snapshots that it names, then ask again; nothing has happened yet
     SUPERSEDED = "superseded"  #: a later try of the same task was here; nothing was touched
     CANCELED = "canceled"  #: it had been cancelled before it started; nothing will run
 
@@ -68,13 +68,26 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class StagedInput:
+    """What is to stand at ``inputs/<name>``, as a copy of the run's own.
+
+    :param snapshot_id: of the data, which is sent as any snapshot is.
+    :param is_file: the snapshot holds one file and nothing else, and ``inputs/<name>`` is to be that file.
+    """
+
+    snapshot_id: str
+    is_file: bool = False
+
+
+@dataclass(frozen=True)
 class StartRequest:
-    """All that a run needs, but for the files of its snapshot.
+    """All that a run needs, but for the files of its snapshots.
 
     :param run_id: 1 to 128 of ``A-Z a-z 0-9 _ . -``, first a letter or digit; asked for twice it is one run.
     :param lineage: names what a later try comes back to: a uuid.
     :param argv: the command; never goes through a shell.
     :param snapshot_id: ``None``: no files (with an empty ``argv``: only the environment is prepared).
+    :param inputs: by the name under which the script finds each in ``inputs/``.
     :param environment: the plan's document, see ``environments/plan.py``.
     :param secret_environment: the plan's secrets; live in memory only.
     :param variables: for the script.
@@ -89,6 +102,7 @@ class StartRequest:
     experiment: str
     argv: tuple[str, ...] = ()
     snapshot_id: str | None = None
+    inputs: Mapping[str, StagedInput] = field(default_factory=dict)
     attempt: Attempt = Attempt()
     environment: Mapping[str, Any] = field(default_factory=dict)
     secret_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -111,6 +125,7 @@ class Started:
     :param previous: runs of this lineage that ended otherwise, and whose outputs may be collected.
     :param try_number: with ``SUPERSEDED``: of the later try.
     :param base: with ``MISSING``: which of the request's ``bases`` is there; its manifest makes the ``send`` smaller.
+    :param missing: with ``MISSING``: the ids of the snapshots to send, of the files and of inputs.
     """
 
     outcome: Outcome
@@ -120,6 +135,7 @@ class Started:
     previous: tuple[str, ...] = ()
     try_number: int | None = None
     base: str | None = None
+    missing: tuple[str, ...] = ()
 
 
 class SnapshotSource(Protocol):

@@ -51,6 +51,9 @@ class Starting:
             "attempt": dict(request.attempt.__dict__),
             "snapshot": request.snapshot_id,
             "bases": list(request.bases),
+            "inputs": {
+                name: {"snapshot": one.snapshot_id, "file": one.is_file} for name, one in request.inputs.items()
+            },
             "environment": dict(request.environment),
             "secret_environment": dict(request.secret_environment),
             "launch": {

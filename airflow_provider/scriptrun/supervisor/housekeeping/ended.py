@@ -22,7 +22,7 @@ from .retention import RunFacts, Step
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
-    from typing import Any, Collection, Dict, Iterator, List, Optional, Set
+    from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Set
 
     from ..layout import Layout, RunLayout
 
@@ -79,12 +79,15 @@ def _may_go(document: Dict[str, Any]) -> bool:
 
 def _note_needs(run: RunLayout, document: Dict[str, Any], found: Survey) -> None:
     request = _request(run)
-    for value, needed in (
-        (request.get("snapshot"), found.snapshots_in_use),
-        (document.get("supervisor"), found.supervisors_in_use),
-    ):
-        if isinstance(value, str):
-            needed.add(value)
+    inputs = request.get("inputs")
+    parts = inputs.values() if isinstance(inputs, dict) else ()
+    found.snapshots_in_use.update(_texts([request, *parts], "snapshot"))
+    found.supervisors_in_use.update(_texts([document], "supervisor"))
+
+
+def _texts(documents: Iterable[Any], name: str) -> List[str]:
+    values = [document.get(name) for document in documents if isinstance(document, dict)]
+    return [value for value in values if isinstance(value, str)]
 
 
 def _request(run: RunLayout) -> Dict[str, Any]:

@@ -1,8 +1,9 @@
 """A run's own copy of a snapshot: whatever its script does to it reaches neither the store nor another run."""
 
+import contextlib
 import errno
 import os
-from typing import List, NamedTuple, Optional, Set
+from typing import Iterator, List, NamedTuple, Optional, Set
 
 from .. import store
 from ..layout import Layout
@@ -46,6 +47,26 @@ def checkout(layout: Layout, snapshot_id: str, destination: str) -> CheckoutFact
     Modes are 0644 and 0755 whatever the umask. Sizes are checked; content was when it arrived.
     Raises ``CheckoutError``, and ``OSError`` when it cannot be written; what was copied so far is left for the caller.
     """
+    with _entries(layout, snapshot_id) as entries:
+        os.mkdir(destination, FOLDER_MODE)
+        return _make(layout, snapshot_id, destination, entries)
+
+
+def checkout_file(layout: Layout, snapshot_id: str, destination: str) -> CheckoutFacts:
+    """Copy the one file of a snapshot that has nothing else to ``destination``, which must not exist.
+
+    Mode and errors are those of ``checkout``; also ``CheckoutError`` for a snapshot that is no single file.
+    """
+    folder, name = os.path.split(destination)
+    with _entries(layout, snapshot_id) as entries:
+        if len(entries) != 1 or entries[0].type not in (manifests.FILE, manifests.EXECUTABLE):
+            raise CheckoutError("the snapshot %s is not one file" % snapshot_id)
+        return _make(layout, snapshot_id, folder, [entries[0]._replace(path=os.fsencode(name))])
+
+
+@contextlib.contextmanager
+def _entries(layout: Layout, snapshot_id: str) -> Iterator[List[manifests.Entry]]:
+    """Return what a snapshot holds; while the block lasts, none of it is cleaned away."""
     with store.hold_manifest(layout, snapshot_id, offered=False) as manifest:
         if manifest is None:
             raise CheckoutError("the snapshot %s is not here" % snapshot_id)
@@ -54,19 +75,22 @@ def checkout(layout: Layout, snapshot_id: str, destination: str) -> CheckoutFact
         except manifests.ManifestError as error:
             store.drop_snapshot(layout, snapshot_id)
             raise CheckoutError("the manifest of the snapshot %s is damaged: %s" % (snapshot_id, error)) from None
-        os.mkdir(destination, FOLDER_MODE)
-        copy = _WorkingCopy(layout.blobs, destination)
-        try:
-            return copy.make(entries)
-        except CheckoutError:
-            store.drop_snapshot(layout, snapshot_id)
-            raise
-        finally:
-            copy.close()
+        yield entries
+
+
+def _make(layout: Layout, snapshot_id: str, folder: str, entries: List[manifests.Entry]) -> CheckoutFacts:
+    copy = _WorkingCopy(layout.blobs, folder)
+    try:
+        return copy.make(entries)
+    except CheckoutError:
+        store.drop_snapshot(layout, snapshot_id)
+        raise
+    finally:
+        copy.close()
 
 
 class _WorkingCopy:
-    """A tree in the making: it was empty, nobody else writes to it, and links come last, so none is ever followed."""
+    """A tree in the making: nobody else writes to it, what is there stays, and links come last: none is followed."""
 
     def __init__(self, blobs: str, destination: str) -> None:
         self._blobs = open_own_folder(blobs)
