@@ -15,7 +15,7 @@ from airflow.providers.ssh.hooks.ssh import SSHHook
 from airflow.sdk.exceptions import AirflowException
 
 from airflow_provider.scriptrun.errors import ConfigurationError
-from airflow_provider.scriptrun.hooks.ssh_errors import UnknownHostKey, explained
+from airflow_provider.scriptrun.hooks.ssh_errors import UnknownHostKey, explained, unreadable_key
 from airflow_provider.scriptrun.supervisor.protocol.canonical import canonical_json, digest
 
 if TYPE_CHECKING:
@@ -90,20 +90,17 @@ class SshDialer:
         passphrase = connection.extra.get("private_key_passphrase") or None
         key_file = extra.pop("key_file", None)
         try:
-            if key_file and (self._is_ours or passphrase):
-                extra["private_key"] = _read_key(connection.id, str(key_file))
-            elif key_file:
-                extra["key_file"] = key_file
+            if key_file:
+                text = _read_key(connection.id, str(key_file))
+                # An ``ssh`` connection's key may have a certificate beside it, and its password as the passphrase.
+                extra.update({"private_key": text} if self._is_ours or passphrase else {"key_file": key_file})
             if passphrase:
                 extra["private_key_passphrase"] = passphrase
             return _Hook(connection, extra)
         except (AirflowException, ValueError, TypeError, paramiko.SSHException) as error:
-            advice = None
             if "cannot be read by paramiko" in str(error):
-                advice = "Is it whole, with its first and last line? Has it a passphrase, and is that the right one?"
-            raise ConfigurationError(
-                f"The connection {connection.id} cannot be used", why=str(error), advice=advice
-            ) from None
+                raise unreadable_key(connection.id, str(error)) from None
+            raise ConfigurationError(f"The connection {connection.id} cannot be used", why=str(error)) from None
 
     def _known_hosts(self) -> Path | None:
         path = self._connection.extra.get("known_hosts") if self._is_ours else None
@@ -169,7 +166,7 @@ def _connect(hook: SSHHook, known_hosts: Path | None, sock: Any, is_ours: bool) 
             look_for_keys=hook.look_for_keys,
             allow_agent=hook.look_for_keys or not is_ours,
             timeout=_timeout(hook),
-            banner_timeout=hook.banner_timeout or BANNER_TIMEOUT_S,
+            banner_timeout=BANNER_TIMEOUT_S,
             auth_timeout=hook.auth_timeout or AUTHENTICATION_TIMEOUT_S,
             channel_timeout=BANNER_TIMEOUT_S,
             disabled_algorithms=hook.disabled_algorithms,

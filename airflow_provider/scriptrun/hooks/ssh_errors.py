@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import paramiko
 from paramiko.ssh_exception import NoValidConnectionsError
 
-from airflow_provider.scriptrun.errors import TargetRefusedError, TargetUnreachableError
+from airflow_provider.scriptrun.errors import ConfigurationError, TargetRefusedError, TargetUnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,9 +78,31 @@ def explained(connection_id: str, host: str, name: str) -> Iterator[None]:
     except paramiko.SSHException as error:
         if "No authentication methods" in str(error) or "Incompatible" in str(error):
             raise _not_let_in(connection_id, host, str(error)) from None
-        raise _no_answer(host, str(error)) from None
+        if "private key" in str(error):
+            raise unreadable_key(connection_id, str(error)) from None
+        raise _no_answer(host, _no_greeting(error) or str(error)) from None
     except (OSError, EOFError) as error:
         raise _no_answer(host, getattr(error, "strerror", None) or str(error) or type(error).__name__) from None
+
+
+def unreadable_key(connection_id: str, why: str) -> ConfigurationError:
+    """Return the error about a private key that paramiko does not take."""
+    return ConfigurationError(
+        f"The connection {connection_id} cannot be used",
+        why=why,
+        advice="Is the private key whole, with its first and last line? Has it a passphrase, and is that the right one?",
+    )
+
+
+def _no_greeting(error: paramiko.SSHException) -> str | None:
+    """Say why a server did not get to its first line; ``None`` when it did."""
+    if "banner" not in str(error):
+        return None
+    if isinstance(error.__context__, TimeoutError):
+        return "it accepted the connection and then said nothing"
+    return (
+        "it ends the connection without speaking SSH: another kind of server, or more logins at once than MaxStartups"
+    )
 
 
 def _no_answer(host: str, why: str) -> TargetUnreachableError:

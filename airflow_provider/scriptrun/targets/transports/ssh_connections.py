@@ -39,7 +39,7 @@ OPEN_TRIES = 3
 #: More than 4 MiB makes paramiko slow: it cuts its buffer at the front, byte by byte.
 WINDOW_BYTES = 4 * 1024 * 1024
 #: What a server says, or does not say, when it has too many logins going on.
-_BUSY = ("banner", "EOF", "reset by peer", "MaxStartups", "Connection closed")
+_BUSY = ("EOF", "reset by peer", "MaxStartups", "Connection closed")
 
 
 class SshConnections:
@@ -174,7 +174,7 @@ class SshConnections:
             try:
                 return self._dialer.dial()
             except TargetUnreachableError as error:
-                if not left or not any(word in str(error) for word in _BUSY):
+                if not left or not any(word in (error.why or "") for word in _BUSY):
                     raise
             time.sleep(pause * random.uniform(0.1, 1.0))  # noqa: S311 - no secret
             pause *= 2
