@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 import paramiko
 from paramiko.ssh_exception import NoValidConnectionsError
 
-from airflow_provider.scriptrun.errors import ConfigurationError, TargetRefusedError, TargetUnreachableError
+from airflow_provider.scriptrun.errors import (
+    ConfigurationError,
+    ScriptRunError,
+    TargetRefusedError,
+    TargetUnreachableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,13 +81,19 @@ def explained(connection_id: str, host: str, name: str) -> Iterator[None]:
     except paramiko.ChannelException as error:
         raise _no_answer(host, f"the machine before it cannot connect to it ({error.text})") from None
     except paramiko.SSHException as error:
-        if "No authentication methods" in str(error) or "Incompatible" in str(error):
-            raise _not_let_in(connection_id, host, str(error)) from None
-        if "private key" in str(error):
-            raise unreadable_key(connection_id, str(error)) from None
-        raise _no_answer(host, _no_greeting(error) or str(error)) from None
+        raise _by_words(connection_id, host, error) from None
     except (OSError, EOFError) as error:
         raise _no_answer(host, getattr(error, "strerror", None) or str(error) or type(error).__name__) from None
+
+
+def _by_words(connection_id: str, host: str, error: paramiko.SSHException) -> ScriptRunError:
+    """Return our error for one that paramiko has no type of its own for."""
+    text = str(error)
+    if "No authentication methods" in text or "Incompatible" in text:
+        return _not_let_in(connection_id, host, text)
+    if "private key" in text:
+        return unreadable_key(connection_id, text)
+    return _no_answer(host, _no_greeting(error) or text)
 
 
 def unreadable_key(connection_id: str, why: str) -> ConfigurationError:
@@ -90,7 +101,7 @@ def unreadable_key(connection_id: str, why: str) -> ConfigurationError:
     return ConfigurationError(
         f"The connection {connection_id} cannot be used",
         why=why,
-        advice="Is the private key whole, with its first and last line? Has it a passphrase, and is that the right one?",
+        advice="Is the key whole, with its first and last line? Has it a passphrase, and is that the right one?",
     )
 
 
