@@ -9,12 +9,13 @@ import pytest
 from airflow_provider.scriptrun.errors import TargetRefusedError, TargetUnreachableError
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
 from airflow_provider.scriptrun.targets import session
+from tests.network import processes
 from tests.network.sshd import Sshd
 
 pytestmark = pytest.mark.needs("sshd", "another user")
 
 #: Some files, an argument with a quote of every kind, and what the script sees of both.
-AWKWARD = "it's \"quoted\" $HOME `id` \\ ! * ~ #"
+AWKWARD = 'it\'s "quoted" $HOME `id` \\ ! * ~ #'
 SCRIPT = "import os, sys\nprint(sys.argv[1])\nprint(open('data/gr\u00fc\u00dfe \u20ac.txt', encoding='utf-8').read())"
 
 
@@ -100,7 +101,7 @@ def test_a_start_up_file_that_never_ends_is_waited_for_once_and_suspected(worker
     assert f"{server.user}@127.0.0.1:{server.port} did not answer for 1 seconds" in message
     assert "start-up file" in message
     server.kill_connections()
-    server.run("pkill", "-KILL", "-u", server.user, "bash", check=False)
+    processes.kill(lambda: [process for process in server.running() if process.name == "bash"])
 
 
 @pytest.mark.parametrize("locale", ["LC_ALL=C", "LC_ALL=POSIX", "LANG=C", "LC_ALL=de_DE.ISO-8859-1"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import TargetRefusedError, TargetUnreachableError
-from airflow_provider.scriptrun.targets.session import PATIENCE_S
+from airflow_provider.scriptrun.targets.session import PATIENCE_S, SHELL_ADVICE
 
 if TYPE_CHECKING:
     from airflow_provider.scriptrun.targets.archive import Archive
@@ -26,6 +26,8 @@ _MAX_ANSWER_BYTES = 512 * 1024
 #: Works in every Python there ever was.
 _VERSION = "import sys; sys.stdout.write('\\nscriptrun-python %d.%d.%d\\n' % sys.version_info[:3])"
 _VERSION_ANSWER = b"\nscriptrun-python "
+#: POSIX sh: the command cannot be executed, or is not there. Another code may be that of a shell that ended before.
+_SHELL_FOUND_NONE = (126, 127)
 _QUOTED_CHARACTERS = 2000
 
 
@@ -102,7 +104,8 @@ def _no_python(transport: Transport, interpreter: str, code: int | None, output:
         f"{interpreter} on {transport.name} is no working Python"
         + ("" if code is None else f" (it ended with {code})"),
         why=f"It said: {text}" if text else None,
-        advice=f"Name a Python {MINIMUM_PYTHON} or later as the interpreter of this target.",
+        advice=f"Name a Python {MINIMUM_PYTHON} or later as the interpreter of this target."
+        + ("" if code in _SHELL_FOUND_NONE else f" {SHELL_ADVICE}"),
     )
 
 

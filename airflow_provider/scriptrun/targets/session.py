@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow_provider.scriptrun.errors import ProtocolError, TargetUnreachableError
+from airflow_provider.scriptrun.errors import ProtocolError, TargetRefusedError, TargetUnreachableError
 from airflow_provider.scriptrun.supervisor.protocol import frames
 from airflow_provider.scriptrun.targets.parse import target_error
 
@@ -28,6 +28,11 @@ WRITE_BYTES = 128 * 1024
 INTERRUPT_PATIENCE_S = 1.0
 #: How long a process whose output ended may take to say with which code.
 _EXIT_PATIENCE_S = 5.0
+#: What else may come between a command and us.
+SHELL_ADVICE = (
+    "Look at the start-up files of the login shell there (.bashrc, .cshrc, config.fish): without a terminal, they must "
+    "not end the shell, wait for anything or print much."
+)
 #: How much of what a target printed goes into a message.
 _QUOTED_CHARACTERS = 2000
 
@@ -139,8 +144,9 @@ class Session:
 
     def next(self, *, wait_s: float = 0.0) -> dict[str, Any]:
         """Return the next JSON object, whatever it says."""
-        self._input.patience_s = PATIENCE_S + wait_s
+        self._input.patience_s = PATIENCE_S
         self._guard(self._flush)
+        self._input.patience_s = PATIENCE_S + wait_s
         document: dict[str, Any] | None = self._guard(self._reader.json)
         if document is None:
             raise self._ended()
@@ -180,6 +186,8 @@ class Session:
             try:
                 self.banner = frames.find_marker(cast("IO[bytes]", self._input))
             except frames.FrameError as error:
+                if not self._input.ended:
+                    raise self._too_much(str(error)) from None
                 raise self._no_supervisor(str(error)) from None
             self._greeted = True
 
@@ -194,7 +202,9 @@ class Session:
             raise TargetUnreachableError(
                 f"{self._host} did not answer for {self._input.patience_s:.0f} seconds",
                 why=self._quoted(),
-                advice="Is it overloaded, or stopped? The run goes on; the same call may go through later.",
+                advice="Is it overloaded, or stopped? The run goes on; the same call may go through later."
+                if self._greeted
+                else f"Is it overloaded, or stopped? {SHELL_ADVICE}",
             ) from None
         except frames.FrameError as error:
             self.broken = True
@@ -227,7 +237,7 @@ class Session:
 
     def _no_supervisor(self, banner: str) -> NoSupervisorError:
         self.broken = True
-        code = self._process.wait(_EXIT_PATIENCE_S) if self._input.ended else None
+        code = self._process.wait(_EXIT_PATIENCE_S)
         output = (banner + "\n" + self._process.diagnosis().decode("utf-8", "replace")).strip()
         ended = "no supervisor answered" if code is None else f"the command ended with code {code}"
         return NoSupervisorError(
@@ -235,6 +245,14 @@ class Session:
             why=f"It said: {output[-_QUOTED_CHARACTERS:]}" if output else None,
             exit_code=code,
             output=output,
+        )
+
+    def _too_much(self, banner: str) -> TargetRefusedError:
+        self.broken = True
+        return TargetRefusedError(
+            f"{self._host} prints more than {len(banner)} bytes before a command's own output",
+            why=f"It begins with: {banner[:_QUOTED_CHARACTERS]}",
+            advice=SHELL_ADVICE,
         )
 
     def _quoted(self) -> str | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider.scriptrun.errors import OtherHostError, ProtocolError, TargetUnreachableError
+from airflow_provider.scriptrun.errors import OtherHostError, ProtocolError, TargetRefusedError, TargetUnreachableError
 from airflow_provider.scriptrun.supervisor.protocol import PROTOCOL_VERSION
 from airflow_provider.scriptrun.targets import parse
 from airflow_provider.scriptrun.targets.archive import supervisor_archive
 from airflow_provider.scriptrun.targets.install import PYTHON_OPTIONS, install
-from airflow_provider.scriptrun.targets.session import NoSupervisorError, Session, SessionBrokenError
+from airflow_provider.scriptrun.targets.session import SHELL_ADVICE, NoSupervisorError, Session, SessionBrokenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,9 +158,15 @@ class Sessions:
         return [self._interpreter, *PYTHON_OPTIONS, folder, "serve", "--root", self._root]
 
     def _remedy(self, remedy: str | None, error: NoSupervisorError) -> None:
-        """Do what may help when none answered: install ours, then install it anew. Raises ``error`` after that."""
-        if remedy is None or self._closed:
+        """Do what may help when none answered: install ours, then install it anew. Raises an error after that."""
+        if self._closed or (remedy is None and error.exit_code is None):
             raise error
+        if remedy is None:
+            raise TargetRefusedError(
+                f"The supervisor was installed on {self.transport.name}, and does not start",
+                why=" ".join(filter(None, (f"The command ended with code {error.exit_code}.", error.why))),
+                advice=f"Is {self._interpreter} there a working Python? {SHELL_ADVICE}",
+            )
         ours = supervisor_archive()
         self._interpreter = self._named_interpreter  # it may have been found elsewhere before
         self._version = None  # whichever was preferred is not there any more: ours reads what it wrote
