@@ -98,7 +98,7 @@ def test_whatever_a_target_says_is_an_answer_or_an_error_of_ours(noise):
 
 def test_a_banner_without_end_is_refused():
     process = ScriptedProcess(b"y\n" * frames.MAX_BANNER_BYTES, code=None)
-    with pytest.raises(TargetRefusedError, match="the host prints more than .* bytes before a command's own output"):
+    with pytest.raises(TargetRefusedError, match=r"the host prints more than .* bytes before a command's own output"):
         Session(process, "the host").ask({"op": "x"})
 
 
