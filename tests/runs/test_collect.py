@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import hashlib
 import os
+import secrets
 from dataclasses import replace
 
 import pytest
 
 from airflow_provider.scriptrun.errors import ProtocolError, TargetUnreachableError
 from airflow_provider.scriptrun.runs import collect as collecting
+from airflow_provider.scriptrun.runs import contents
 from airflow_provider.scriptrun.runs.collect import collect, collected_files
+from airflow_provider.scriptrun.runs.workspace import Workspace
 from airflow_provider.scriptrun.targets.contract import RemoteFile
 from tests.runs.fakes import FakeTarget
 
@@ -32,8 +36,8 @@ def fetched(target) -> list[str]:
     return [path for call in target.calls if call[0] == "fetch" for path in call[2]]
 
 
-def content(store) -> dict[str, bytes]:
-    return {path: store.get(f"{FOLDER}/{path}") for path in store.walk(FOLDER) if path != "files.json"}
+def content(store, folder=FOLDER) -> dict[str, bytes]:
+    return {path: store.get(f"{folder}/{path}") for path in store.walk(folder) if path != "files.json"}
 
 
 def test_everything_comes_whole_and_is_not_fetched_twice(workspace, target):
@@ -171,3 +175,129 @@ def test_what_cannot_be_brought_is_named(folder_workspace, target):
     assert ": 9 that cannot be brought" in warning
     assert "'outputs/4' (it is a FIFO), ..." in warning
     assert "outputs/5" not in warning
+
+
+# What another run has brought already
+
+OTHER = "experiments/e/other"
+INDEX = "contents/e.json"
+
+
+@pytest.fixture
+def other(target):
+    """A second run that left the same large file under another name, and a new one."""
+    model = target.runs["r"].files["outputs/model.bin"]
+    files = {"outputs/same.bin": model, "outputs/new.bin": os.urandom(70_000), "run.log": b"x" * 100_000}
+    target.run("other").files = files
+    return target.runs["other"]
+
+
+@pytest.mark.parametrize(
+    "workspace", ["folder", "file", pytest.param("s3", marks=pytest.mark.needs("s3"))], indirect=True
+)
+def test_large_content_that_another_run_brought_is_copied_within_the_workspace(workspace, target, other):
+    store = workspace.objects
+    collect(target, "r", store, FOLDER)
+    target.calls.clear()
+    files = collect(target, "other", store, OTHER)
+    assert fetched(target) == ["outputs/new.bin", "run.log"]
+    assert content(store, OTHER) == other.files
+    assert [file.path for file in files] == sorted(other.files)
+    target.calls.clear()
+    target.run("third").files = {f"outputs/{n}": data for n, data in enumerate(other.files.values())}
+    collect(target, "third", store, "experiments/e/third")
+    assert fetched(target) == ["outputs/2"], "a log is no output"
+
+
+def test_where_a_store_tells_nothing_of_its_objects_everything_travels(target, other):
+    store = Workspace(f"memory://{secrets.token_hex(6)}").objects
+    collect(target, "r", store, FOLDER)
+    target.calls.clear()
+    collect(target, "other", store, OTHER)
+    assert fetched(target) == sorted(other.files)
+    assert content(store, OTHER) == other.files
+
+
+def test_another_experiment_brings_its_own(folder_workspace, target, other):
+    collect(target, "r", folder_workspace.objects, FOLDER)
+    target.calls.clear()
+    collect(target, "other", folder_workspace.objects, "experiments/another/other")
+    assert fetched(target) == sorted(other.files)
+
+
+def test_small_files_are_brought_and_not_looked_for(folder_workspace, target):
+    store = folder_workspace.objects
+    target.runs["r"].files = {"outputs/a": b"x" * (contents.MIN_BYTES - 1), "run.log": b"x" * contents.MIN_BYTES}
+    collect(target, "r", store, FOLDER)
+    assert store.size(INDEX) is None
+
+
+def test_the_same_large_content_under_two_names_travels_once(folder_workspace, target):
+    data = os.urandom(contents.MIN_BYTES)
+    target.runs["r"].files = {"outputs/best": data, "outputs/last": data, "outputs/a": b"1", "outputs/b": b"1"}
+    collect(target, "r", folder_workspace.objects, FOLDER)
+    assert fetched(target) == ["outputs/a", "outputs/b", "outputs/best"]
+    assert content(folder_workspace.objects) == target.runs["r"].files
+
+
+@pytest.mark.parametrize("workspace", ["folder", pytest.param("s3", marks=pytest.mark.needs("s3"))], indirect=True)
+@pytest.mark.parametrize("now", [None, b"", b"shorter", "same length"])
+def test_content_that_is_not_there_any_more_is_brought(workspace, target, other, now):
+    store = workspace.objects
+    collect(target, "r", store, FOLDER)
+    if now is None:
+        store.remove(f"{FOLDER}/outputs/model.bin")
+    else:
+        store.put(f"{FOLDER}/outputs/model.bin", os.urandom(300_000) if now == "same length" else now)
+    target.calls.clear()
+    collect(target, "other", store, OTHER)
+    assert "outputs/same.bin" in fetched(target)
+    assert content(store, OTHER) == other.files
+
+
+SPOILED = [
+    b"", b"{", b"null", b"[]", b"{}", b'{"version": 2, "contents": []}', b'{"version": 1, "contents": [["a", ["b"]]]}',
+    b'{"version": 1, "contents": 7}', b'{"version": 1, "contents": [["MODEL", ["experiments/e/../../r", 300000, ""]]]}',
+    b'{"version": 1, "contents": [["MODEL", ["experiments/f/r/outputs/model.bin", 300000, ""]]]}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spoiled", SPOILED)
+def test_a_damaged_index_costs_a_transfer_and_is_made_anew(folder_workspace, target, other, spoiled):
+    store = folder_workspace.objects
+    sha256 = hashlib.sha256(FILES["outputs/model.bin"]).hexdigest().encode()
+    store.put(INDEX, spoiled.replace(b"MODEL", sha256))
+    collect(target, "other", store, OTHER)
+    assert fetched(target) == sorted(other.files)
+    assert content(store, OTHER) == other.files
+    target.calls.clear()
+    collect(target, "r", store, FOLDER)
+    assert "outputs/model.bin" not in fetched(target)
+
+
+def test_the_index_keeps_the_latest(folder_workspace, target, monkeypatch):
+    monkeypatch.setattr(contents, "MAX_CONTENTS", 3)
+    store = folder_workspace.objects
+    target.runs["r"].files = {f"outputs/{n}": os.urandom(contents.MIN_BYTES) for n in range(5)}
+    collect(target, "r", store, FOLDER)
+    kept = [place[0] for _, place in store.get_json(INDEX)["contents"]]
+    assert kept == [f"{FOLDER}/outputs/{n}" for n in (2, 3, 4)]
+
+
+def test_an_index_that_cannot_be_written_fails_no_collection(folder_workspace, target, other):
+    store = folder_workspace.objects
+    store.put("contents", b"a file in the way")
+    collect(target, "r", store, FOLDER)
+    collect(target, "other", store, OTHER)
+    assert content(store, OTHER) == other.files
+
+
+def test_a_target_that_sends_more_than_it_was_asked_for_is_refused(folder_workspace, target):
+    class Generous(FakeTarget):
+        def fetch(self, run_id, paths):
+            yield from target.fetch(run_id, [*paths, "run.log"])
+
+    generous = Generous()
+    generous.runs = target.runs
+    with pytest.raises(ProtocolError, match="more files than"):
+        collect(generous, "r", folder_workspace.objects, FOLDER)

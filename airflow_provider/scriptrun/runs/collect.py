@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import ProtocolError
 from airflow_provider.scriptrun.runs import workspace_layout as layout
+from airflow_provider.scriptrun.runs.contents import Contents, is_worth_it
 from airflow_provider.scriptrun.runs.crash_points import WHILE_COLLECTING, crash_point
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ def collect(
 ) -> Collection:
     """Bring what ``folder`` of the workspace lacks, and return everything that is there of the run.
 
+    A large file whose content another run of the experiment has brought, or another file of this one, is copied there.
+
     May be called again at any time: what is there with the right size (and, once a collection was finished, the right
     hash) stays, and so does what the target has cleaned away since. ``progress`` gets (bytes so far, bytes in all).
 
@@ -99,14 +102,20 @@ def collect(
         for file in files
         if sizes.get(store.stored_name(file.path)) != file.size or hashes.get(file.path, file.sha256) != file.sha256
     ]
-    total, done = sum(file.size for file in lacking), 0
-    for wanted, fetched in _in_step(lacking, target.fetch(run_id, [file.path for file in lacking])):
-        if fetched.path != wanted.path or fetched.offset:
-            raise ProtocolError(f"Asked for {wanted.path!r} of run {run_id}, the target sent {fetched.path!r}")
-        _store(store, f"{folder}/{wanted.path}", fetched, wanted)
-        done += wanted.size
-        if progress is not None:
-            progress(done, total)
+    total = sum(file.size for file in lacking)
+    contents = Contents(store, folder)
+    while lacking := [file for file in lacking if not contents.bring(file, f"{folder}/{file.path}")]:
+        travelling, lacking = _each_content_once(lacking)
+        done = total - sum(file.size for file in (*travelling, *lacking))
+        for wanted, fetched in _in_step(travelling, target.fetch(run_id, [file.path for file in travelling])):
+            if fetched.path != wanted.path or fetched.offset:
+                raise ProtocolError(f"Asked for {wanted.path!r} of run {run_id}, the target sent {fetched.path!r}")
+            _store(store, f"{folder}/{wanted.path}", fetched, wanted)
+            contents.note(wanted, f"{folder}/{wanted.path}")
+            done += wanted.size
+            if progress is not None:
+                progress(done, total)
+    contents.save()
     collected = [CollectedFile(file.path, file.size, file.sha256, file.executable) for file in files]
     listed = {file.path for file in files}
     # A run that is over loses nothing but to the target's cleaning, once it was collected.
@@ -168,6 +177,19 @@ def _in_step(wanted: Sequence[RemoteFile], fetched: Iterable[FetchedFile]) -> It
         if found is None:
             raise ProtocolError(f"The target sent nothing for {file.path!r}")
         yield file, found
+    if next(arriving, None) is not None:
+        raise ProtocolError("The target sent more files than it was asked for")
+
+
+def _each_content_once(files: Iterable[RemoteFile]) -> tuple[list[RemoteFile], list[RemoteFile]]:
+    """Return the files that have to travel, and those that will be copies of one of them."""
+    travelling: list[RemoteFile] = []
+    copies: list[RemoteFile] = []
+    seen: set[str] = set()
+    for file in files:
+        (copies if is_worth_it(file) and file.sha256 in seen else travelling).append(file)
+        seen.add(file.sha256)
+    return travelling, copies
 
 
 def _store(store: ObjectStore, name: str, fetched: FetchedFile, wanted: RemoteFile) -> None:

@@ -8,7 +8,9 @@ everything else goes through fsspec.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -19,6 +21,10 @@ from airflow_provider.scriptrun.errors import WorkspaceError
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Iterator, Mapping
+
+    from airflow_provider.scriptrun.runs.contents import Place
+
+_log = logging.getLogger(__name__)
 
 #: Objects are read and written in pieces of this size.
 PIECE_BYTES = 1024 * 1024
@@ -108,6 +114,30 @@ class ObjectStore(ABC):
             return json.loads(data)
         except ValueError as error:
             raise WorkspaceError(f"{self.uri(name)} is damaged", why=str(error)) from None
+
+    def mark(self, name: str) -> str:  # noqa: ARG002
+        """Return what changes with an object's content, as far as the store says so; empty: it says nothing."""
+        return ""
+
+    def copy(self, place: Place, sha256: str, name: str) -> bool:
+        """Make ``name`` an object with the content that ``place`` once had, if that has it still; say whether it has.
+
+        Whatever keeps it from being copied is no error: it can be had elsewhere.
+        """
+        digest = hashlib.sha256()
+        try:
+            if self.size(place.object) != place.size:
+                return False
+            with self.writer(name) as writer:
+                for piece in self.read(place.object):
+                    digest.update(piece)
+                    writer.write(piece)
+                if digest.hexdigest() != sha256:
+                    raise WorkspaceError(f"{self.uri(place.object)} is not what it was")  # noqa: TRY301
+        except WorkspaceError as error:
+            _log.debug("%s is brought, not copied: %s", self.uri(name), error)
+            return False
+        return True
 
     def stored_name(self, name: str) -> str:
         """Return the name under which an object is listed: object storage has no names that are not UTF-8."""

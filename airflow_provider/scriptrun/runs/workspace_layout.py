@@ -23,6 +23,11 @@ def run_folder(experiment: str, run_id: str) -> str:
     return f"{EXPERIMENTS}/{experiment}/{run_id}"
 
 
+def contents_object(run_folder: str) -> str:
+    """Return the object that says which contents the experiment of a run has brought, and where they lie."""
+    return f"contents/{run_folder.split('/')[1]}.json"
+
+
 def snapshot_object(snapshot_id: str) -> str:
     """Return the object that says what a snapshot holds, and where its blobs lie."""
     return f"snapshots/{snapshot_id}"

@@ -63,7 +63,7 @@ class Address:
             self.file_system.invalidate_cache()
             facts = self.file_system.info(self.path)
             if facts["type"] == "file":
-                return {"": _found(facts)}
+                return {"": found(facts)}
             listing = self.file_system.find(self.path, detail=True)
         prefix = self._root + "/"
         files = {}
@@ -74,7 +74,7 @@ class Address:
             if facts["type"] != "file":
                 kind = facts["type"]
                 raise SnapshotError(f"{self.shown(relative)} is no file but a {kind}, and cannot be part of a snapshot")
-            files[relative] = _found(facts)
+            files[relative] = found(facts)
         return files
 
     def read(self, path: str) -> Iterator[bytes]:
@@ -126,7 +126,8 @@ def without(secrets: Iterable[str], text: str) -> str:
     return text
 
 
-def _found(facts: Mapping[str, Any]) -> Found:
+def found(facts: Mapping[str, Any]) -> Found:
+    """Return what the facts that a file system lists about a file say of its content."""
     size = None if facts.get("size") is None else int(facts["size"])
     tags = [str(facts[name]) for name in _TAGS if facts.get(name) not in (None, "")]
     strong = [tag for tag in tags if not tag.startswith(_WEAK_TAG)]
