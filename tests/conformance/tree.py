@@ -43,6 +43,7 @@ class Tree:
         self._blobs: dict[str, bytes] = {}
         self.opened: list[str] = []  #: what was asked for, in order
         entries = [self._entry(path.encode() if isinstance(path, str) else path, item) for path, item in files.items()]
+        self.entries = sorted(entries)
         self.manifest = manifest.encode(entries)
         self.id = manifest.snapshot_id(self.manifest)
         self.trouble: BaseException | None = None  #: raised in place of the content of ``troubled``
@@ -64,10 +65,7 @@ class Tree:
     @property
     def blobs(self) -> list[str]:
         """The sha256 of each content, in the order in which a target asks for them."""
-        entries = manifest.decode(self.manifest)
-        return list(
-            dict.fromkeys(e.content.decode() for e in entries if e.type in (manifest.FILE, manifest.EXECUTABLE))
-        )
+        return list(manifest.blobs_of(self.entries))
 
     def open_blob(self, sha256: str) -> Iterable[bytes]:
         self.opened.append(sha256)

@@ -57,6 +57,9 @@ class FakeTarget(ComputeTarget):
         self.trouble: list[Exception] = []
         self.changed = threading.Condition()
         self.has_snapshot = True
+        self.starts_behind = False  #: a start may follow what is sent in the same flight
+        self.lost_answers: list[Exception] = []  #: raised in place of an answer to what was sent and started
+        self.base: bytes | None = None  #: of the latest send
         self.answers: list[Started] = []
         self.closed = False
         self.max_part = 1 << 30
@@ -110,8 +113,15 @@ class FakeTarget(ComputeTarget):
 
     def send(self, snapshot, *, base=None, progress=None, then=None):
         self._ask("send", snapshot.id)
+        self.base = base
+        sent = Sent() if self.has_snapshot else Sent(snapshot.files, snapshot.bytes)
         self.has_snapshot = True
-        return Sent(snapshot.files, snapshot.bytes)
+        if not self.starts_behind:
+            return sent
+        started = self.start(then(sent))
+        if self.lost_answers:
+            raise self.lost_answers.pop(0)
+        return replace(sent, started=started)
 
     def poll(self, cursors, *, wait_s=20.0, max_bytes=1 << 22, wake=None):
         cursors = list(cursors)

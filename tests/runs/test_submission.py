@@ -28,6 +28,7 @@ from airflow_provider.scriptrun.runs.lineage import CURSOR, DELIVERED, LINEAGE, 
 from airflow_provider.scriptrun.runs.run import Run
 from airflow_provider.scriptrun.runs.submission import submit
 from airflow_provider.scriptrun.runs.workspace import Workspace
+from airflow_provider.scriptrun.supervisor.protocol.manifest import snapshot_id
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets import registry
 from airflow_provider.scriptrun.targets.contract import Outcome, RunStatus, Sent, Started
@@ -109,6 +110,60 @@ def test_what_is_missing_is_sent_and_the_run_asked_for_again(world):
     assert world.calls() == ["check", "start", "send", "start"]
     assert run.submission["snapshot"]["sent_files"] == 1
     assert set(run.submission["phases"]) == {"snapshot", "keep", "send"}
+
+
+def test_a_start_may_follow_what_is_sent_in_the_same_flight(world):
+    world.target.has_snapshot, world.target.starts_behind = False, True
+    run = world.submit()
+    assert world.calls() == ["check", "start", "send", "start"]
+    assert world.target.calls[-1] == ("start", run.id)
+    assert run.submission["snapshot"]["sent_files"] == 1
+    assert set(run.submission["phases"]) == {"snapshot", "keep", "send"}
+
+
+def test_a_start_whose_answer_was_lost_behind_what_was_sent_is_asked_for_again(world):
+    world.target.has_snapshot, world.target.starts_behind = False, True
+    world.target.lost_answers = [TargetUnreachableError("the connection broke")] * 2
+    run = world.submit()
+    assert world.calls("send", "start") == ["start", *["send", "start"] * 3]
+    assert {call[1] for call in world.target.calls if call[0] == "start"} == {run.id}
+    assert run.submission["snapshot"]["sent_files"] == 1  # the later tries found it there
+
+
+def test_a_start_that_may_have_been_heard_behind_what_was_sent_is_repeated_like_one_alone(world):
+    world.gives_up_after(0.05)
+    world.target.has_snapshot, world.target.starts_behind = False, True
+    world.target.lost_answers = [
+        TargetUnreachableError("the connection broke")
+    ] * 20  # longer than nothing is waited for
+    assert world.submit().id == world.target.calls[-1][1]
+
+
+def test_a_snapshot_is_sent_as_a_change_of_an_earlier_one_that_the_target_has(world):
+    world.submit()
+    assert world.target.request.bases == ()
+    first = world.target.request.snapshot_id
+    for number in range(2):
+        (world.folder / "source" / "train.py").write_text(f"print({number})")
+        world.target.has_snapshot = False
+        world.target.answers = [Started(Outcome.MISSING, "", base=first)]
+        world.submit()
+        assert first in world.target.request.bases
+        assert world.target.base is not None
+        assert snapshot_id(world.target.base) == first
+    assert world.target.request.bases[1:] == (first,)
+
+
+def test_a_base_that_is_not_kept_any_more_is_done_without(world):
+    world.submit()
+    first = world.target.request.snapshot_id
+    (world.folder / "source" / "train.py").write_text("print()")
+    world.target.has_snapshot = False
+    world.target.answers = [Started(Outcome.MISSING, "", base=first)]
+    for path in (world.folder / "cache" / "bases").glob("*/*"):
+        path.write_bytes(b"damaged")
+    world.submit()
+    assert world.target.base is None
 
 
 def test_the_lineage_is_stored_before_the_run_is_asked_for(world, monkeypatch):

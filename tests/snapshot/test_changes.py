@@ -170,7 +170,7 @@ def test_a_blob_comes_in_chunks_and_whole(large):
     chunks = list(blob)
     assert [len(chunk) for chunk in chunks] == [CHUNK_BYTES] * 3 + [17]
     assert b"".join(chunks) == content == blob.read()
-    assert (blob.size, blob.path) == (len(content), file)
+    assert (blob.size, blob.path) == (len(content), str(file))
     assert snapshot.locate(blob.sha256) == file
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider.scriptrun.supervisor.protocol import manifest
 from airflow_provider.scriptrun.supervisor.protocol.manifest import (
     HEADER,
     Entry,
@@ -42,6 +43,26 @@ entries = st.lists(entry, max_size=6, unique_by=lambda one: one.path).filter(is_
 @given(entries)
 def test_what_is_encoded_is_decoded_in_the_order_of_bytes(some):
     assert decode(encode(some)) == sorted(some)
+
+
+plain = entry.filter(lambda one: b"," not in one.path + one.content)
+
+
+@given(st.lists(plain, min_size=1, max_size=6, unique_by=lambda one: one.path))
+def test_what_holds_no_comma_is_read_fast_and_no_other_way(some):
+    data = encode(some)
+    assert manifest._decode_plain(data) == manifest._decode_any(data) == sorted(some)
+
+
+@given(st.lists(entry, max_size=6, unique_by=lambda one: one.path), st.data())
+def test_what_is_read_fast_is_what_is_read_slowly(some, data):
+    whole = bytearray(encode(some))
+    if data.draw(st.booleans()):
+        at = data.draw(st.integers(len(HEADER), len(whole)))
+        whole[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
+    fast = manifest._decode_plain(bytes(whole))
+    if fast is not None:
+        assert fast == manifest._decode_any(bytes(whole))
 
 
 @given(entries, st.randoms())

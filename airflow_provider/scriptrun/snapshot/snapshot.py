@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..supervisor.protocol import manifest as format_
@@ -14,7 +15,6 @@ from .blob import BlobSource
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from ..supervisor.protocol.manifest import Entry
     from .folder import Share
@@ -46,12 +46,16 @@ class Snapshot:
 
     def locate(self, sha256: str) -> Path:
         """Return a file of the source directory with these bytes. Raises ``KeyError`` when the snapshot has none."""
-        return self.open_blob(sha256).path
+        return Path(self.open_blob(sha256).path)
 
     def open_blob(self, sha256: str) -> BlobSource:
         """Return the bytes of this hash, verified while read. Raises ``KeyError`` when the snapshot has none."""
         path, size = self._fresh.get(sha256) or self._blobs[sha256]
-        return BlobSource(sha256, size, self.root / path)
+        return BlobSource(sha256, size, f"{self._prefix}{path}")
+
+    @cached_property
+    def _prefix(self) -> str:
+        return f"{self.root}/" if self.root.name else "/"
 
     @cached_property
     def _fresh(self) -> dict[str, tuple[str, int]]:

@@ -37,6 +37,7 @@ class Ahead(Generic[Item]):
             self._given_up = True
             self._changed.notify_all()
         self._thread.join()
+        self._items = ()  # a generator that was given up closes what it holds
 
     def _use(self) -> Iterator[Item]:
         while True:

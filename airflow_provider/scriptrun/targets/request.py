@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from airflow_provider.scriptrun.supervisor.protocol.manifest import Entry
     from airflow_provider.scriptrun.targets.status import RunStatus
 
 #: The grace between SIGTERM and SIGKILL where nobody says otherwise.
@@ -148,6 +149,10 @@ class SnapshotSource(Protocol):
     @property
     def manifest(self) -> bytes:
         """Its canonical manifest."""
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """What the manifest says, in its order."""
 
     def open_blob(self, sha256: str, /) -> Iterable[bytes]:
         """Return the content of one file. Reading raises :class:`SnapshotChangedError` by name when it is another."""

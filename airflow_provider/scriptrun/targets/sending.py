@@ -79,7 +79,7 @@ class Sending:
 
     @cached_property
     def _blobs(self) -> list[tuple[str, int]]:
-        return list(manifest.blobs_of(manifest.decode(self._snapshot.manifest)).items())
+        return list(manifest.blobs_of(self._snapshot.entries).items())
 
     def _offer(self, session: Session) -> list[int]:
         """Return the numbers of the blobs that the target lacks."""

@@ -7,7 +7,8 @@ trees share a manifest. Types: ``f`` file, ``x`` executable file, ``l`` symbolic
 
 import hashlib
 import re
-from typing import Dict, Iterable, List, NamedTuple
+from operator import lt
+from typing import Dict, Iterable, List, NamedTuple, Optional
 
 HEADER = b"scriptrun-manifest-1\n"
 FILE, EXECUTABLE, LINK, DIRECTORY = "f", "x", "l", "d"
@@ -15,11 +16,16 @@ FILE, EXECUTABLE, LINK, DIRECTORY = "f", "x", "l", "d"
 MAX_MANIFEST_BYTES = 512 * 1024 * 1024
 
 # Numbers as ``encode`` writes them: with more zeros before them, one tree would have two manifests.
+_PLAIN_ENTRY = re.compile(
+    rb"([1-9][0-9]{0,8}):([^,]+),1:([fxld]),([1-9][0-9]?):(0|[1-9][0-9]*),(0|[1-9][0-9]{0,8}):([^,]*),"
+)
+_PUNCTUATION_BYTES = len(b":,1:,:,:,")
 _PATH_LENGTH = re.compile(rb"([1-9][0-9]{0,8}):")
 _TYPE_AND_SIZE = re.compile(rb",1:([fxld]),([1-9][0-9]?):(0|[1-9][0-9]*),(0|[1-9][0-9]{0,8}):")
 #: An empty part, ``.`` or ``..`` between slashes, or what no path may hold.
-_LEAVES = re.compile(rb"(?:\A|/)\.{0,2}(?:/|\Z)|\0")
+_LEAVES = (b"//", b"/./", b"/../", b"\0")
 _HEXADECIMAL = re.compile(rb"[0-9a-f]*\Z")
+_FILES = frozenset((FILE, EXECUTABLE))
 _TYPES = {name.encode("ascii"): name for name in (FILE, EXECUTABLE, LINK, DIRECTORY)}
 
 
@@ -41,7 +47,7 @@ def blobs_of(entries: Iterable[Entry]) -> Dict[str, int]:
 
     Both sides number the blobs of a snapshot by their places in it.
     """
-    return {entry.content.decode("ascii"): entry.size for entry in entries if entry.type in (FILE, EXECUTABLE)}
+    return {entry.content.decode("ascii"): entry.size for entry in entries if entry.type in _FILES}
 
 
 def encode_entry(path: bytes, kind: str, size: int, content: bytes) -> bytes:
@@ -72,6 +78,37 @@ def decode(manifest: bytes) -> List[Entry]:
     """Return the entries of canonical bytes. Raises ``ManifestError``: nothing that comes over a wire is trusted."""
     if not manifest.startswith(HEADER):
         raise ManifestError("this is no manifest of version 1")
+    entries = _decode_plain(manifest)
+    if entries is None:
+        entries = _decode_any(manifest)
+    _check_paths(entries)
+    _check_contents(entries)
+    _check_tree(entries)
+    return entries
+
+
+def _decode_plain(manifest: bytes) -> Optional[List[Entry]]:
+    """Return what ``_decode_any`` does, in a third of the time; ``None`` where that may be otherwise: with a comma."""
+    found = _PLAIN_ENTRY.findall(manifest, len(HEADER))
+    if not found:
+        return None
+    columns = list(zip(*found))
+    path_lengths, paths, kinds, size_lengths, sizes, content_lengths, contents = columns
+    # Nothing stands between the entries that were found, each is as long as it says, and they are in order.
+    is_whole = (
+        len(HEADER) + len(found) * _PUNCTUATION_BYTES + sum([len(b"".join(column)) for column in columns])
+        == len(manifest)
+        and list(map(int, path_lengths)) == list(map(len, paths))
+        and list(map(int, size_lengths)) == list(map(len, sizes))
+        and list(map(int, content_lengths)) == list(map(len, contents))
+        and all(map(lt, paths, paths[1:]))
+    )
+    if not is_whole:
+        return None
+    return list(map(Entry, paths, map(_TYPES.__getitem__, kinds), map(int, sizes), contents))
+
+
+def _decode_any(manifest: bytes) -> List[Entry]:
     entries: List[Entry] = []
     position = len(HEADER)
     last = b""
@@ -93,9 +130,6 @@ def decode(manifest: bytes) -> List[Entry]:
         entries.append(Entry(path, _TYPES[kind], int(size), manifest[start:end]))
         last = path
         position = end + 1
-    _check_paths(entries)
-    _check_contents(entries)
-    _check_tree(entries)
     return entries
 
 
@@ -119,16 +153,21 @@ def split(manifest: bytes) -> List[bytes]:
 
 def _check_paths(entries: List[Entry]) -> None:
     """Refuse a path that leaves its root. One search: the parts of all paths joined are those of each."""
-    if entries and _LEAVES.search(b"/".join([entry.path for entry in entries])):
-        path = next(entry.path for entry in entries if _LEAVES.search(entry.path))
+    if entries and _leaves(b"/".join([entry.path for entry in entries])):
+        path = next(entry.path for entry in entries if _leaves(entry.path))
         raise ManifestError("a path leaves its root: %r" % (path,))
 
 
+def _leaves(path: bytes) -> bool:
+    whole = b"/%b/" % path
+    return any(part in whole for part in _LEAVES)
+
+
 def _check_contents(entries: List[Entry]) -> None:
-    hashes = [entry.content for entry in entries if entry.type in (FILE, EXECUTABLE)]
-    if any(len(content) != 64 for content in hashes) or not _HEXADECIMAL.match(b"".join(hashes)):
+    hashes = [entry.content for entry in entries if entry.type in _FILES]
+    if not {64}.issuperset(map(len, hashes)) or not _HEXADECIMAL.match(b"".join(hashes)):
         raise ManifestError("what should be a sha256 is none")
-    for entry in entries:
+    for entry in [entry for entry in entries if entry.type not in _FILES]:
         if entry.type == LINK and (entry.size or not entry.content or b"\0" in entry.content):
             raise ManifestError("the link %r leads nowhere, or has a size" % (entry.path,))
         if entry.type == DIRECTORY and (entry.size or entry.content):
