@@ -57,6 +57,7 @@ class FakeTarget(ComputeTarget):
         self.trouble: list[Exception] = []
         self.changed = threading.Condition()
         self.has_snapshot = True
+        self.has: set[str] = set()  #: ids of other snapshots that are there
         self.starts_behind = False  #: a start may follow what is sent in the same flight
         self.lost_answers: list[Exception] = []  #: raised in place of an answer to what was sent and started
         self.base: bytes | None = None  #: of the latest send
@@ -107,7 +108,8 @@ class FakeTarget(ComputeTarget):
         if self.answers:
             return self.answers.pop(0)
         if not self.has_snapshot:
-            return Started(Outcome.MISSING, request.run_id, missing=(request.snapshot_id,))
+            base = next((base for base in request.bases if base in self.has), None)
+            return Started(Outcome.MISSING, request.run_id, missing=(request.snapshot_id,), base=base)
         joined = request.run_id in self.runs
         return Started(Outcome.ACCEPTED, request.run_id, status=self.run(request.run_id).status, joined=joined)
 

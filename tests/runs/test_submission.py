@@ -145,8 +145,7 @@ def test_a_snapshot_is_sent_as_a_change_of_an_earlier_one_that_the_target_has(wo
     first = world.target.request.snapshot_id
     for number in range(2):
         (world.folder / "source" / "train.py").write_text(f"print({number})")
-        world.target.has_snapshot = False
-        world.target.answers = [Started(Outcome.MISSING, "", base=first)]
+        world.target.has_snapshot, world.target.has = False, {first}
         world.submit()
         assert first in world.target.request.bases
         assert world.target.base is not None
@@ -158,8 +157,7 @@ def test_a_base_that_is_not_kept_any_more_is_done_without(world):
     world.submit()
     first = world.target.request.snapshot_id
     (world.folder / "source" / "train.py").write_text("print()")
-    world.target.has_snapshot = False
-    world.target.answers = [Started(Outcome.MISSING, "", base=first)]
+    world.target.has_snapshot, world.target.has = False, {first}
     for path in (world.folder / "cache" / "bases").glob("*/*"):
         path.write_bytes(b"damaged")
     world.submit()

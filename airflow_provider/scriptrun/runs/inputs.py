@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.runs.surroundings import Surroundings
     from airflow_provider.scriptrun.runs.workspace import Workspace
     from airflow_provider.scriptrun.snapshot import Address, Listed, Snapshot
+    from airflow_provider.scriptrun.supervisor.protocol.manifest import Entry
 
 FOLDER = "inputs"  #: of a run's working directory
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -53,6 +54,11 @@ class Input:
     def manifest(self) -> bytes:
         """Its canonical manifest."""
         return self.content.manifest
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """What the manifest says."""
+        return self.content.entries
 
     def open_blob(self, sha256: str) -> Iterator[bytes]:
         """Yield the content of one file. Raises :class:`SnapshotError` by name when it cannot be had any more."""

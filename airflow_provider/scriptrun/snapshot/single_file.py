@@ -53,7 +53,7 @@ def take_file(path: Path, *, cache_directory: Path, progress: Callable[[int, int
         raise unreadable(str(path), error) from error
     kind = EXECUTABLE if stat[0] & S_IXUSR else FILE
     entry = Entry(FILE_NAME, kind, size, sha256.encode("ascii"))
-    return Listed((entry,), True, lambda _entry: BlobSource(sha256, size, real))
+    return Listed((entry,), True, lambda _entry: BlobSource(sha256, size, str(real)))
 
 
 def _hash(path: Path, progress: Callable[[int, int], None] | None) -> tuple[str, Stat]:
