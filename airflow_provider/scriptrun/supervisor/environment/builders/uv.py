@@ -1,6 +1,7 @@
 """Environments by uv: three processes, as by hand: compile, venv, sync. What it makes can be renamed into place."""
 
 import os
+from typing import List
 
 from ...protocol.atomic import write_atomic
 from . import Order, failure, format_options, requirement_files, requirement_text
@@ -24,7 +25,7 @@ def resolve(order: Order) -> str:
     argv = [order.program, "pip", "compile", "--python", order.interpreter.executable]
     argv += ["--no-header", "--no-annotate", "--generate-hashes", "--quiet"]
     argv += requirement_files(order, requirements, requirement_text(plan, "constraints"))
-    argv += format_options(plan)
+    argv += format_options(plan) + _no_index(order)
     if plan["options"].get("pre"):
         argv += ["--prerelease", "allow"]
     ended = run(argv, environ=order.environ, secrets=order.secrets, output=lock)
@@ -45,9 +46,14 @@ def install(order: Order, lock: str, folder: str) -> None:
     path = os.path.join(order.folder, "install.txt")
     write_atomic(path, with_placeholders(order.plan, lock))
     argv = [order.program, "pip", "sync", "--compile-bytecode", "--python", os.path.join(folder, "bin", "python"), path]
-    argv += format_options(order.plan)
+    argv += format_options(order.plan) + _no_index(order)
     if order.plan["options"].get("require_hashes"):
         argv.append("--require-hashes")
     ended = run(argv, environ=order.environ, secrets=order.secrets)
     if ended.code:
         raise failure("uv cannot install the requirements", ended)
+
+
+def _no_index(order: Order) -> List[str]:
+    """Return the option that keeps uv from asking any index. pip has the same by a variable, and uv reads none."""
+    return ["--no-index"] if order.environ.get("UV_NO_INDEX") else []
