@@ -18,7 +18,9 @@ from airflow_provider.scriptrun.supervisor import environment
 from airflow_provider.scriptrun.supervisor.environment import EnvironmentFailed
 from airflow_provider.scriptrun.supervisor.environment import kept_lock as environment_kept_lock
 from airflow_provider.scriptrun.supervisor.environment import python as environment_python
+from airflow_provider.scriptrun.supervisor.environment.builders import Order, pip
 from airflow_provider.scriptrun.supervisor.environment.key import recipe_key
+from airflow_provider.scriptrun.supervisor.environment.python import own_base
 from airflow_provider.scriptrun.supervisor.layout import Layout
 from tests.supervisor.environment_target import UNREACHABLE, UV, make_wheel, plan_of, prepared_of, start_builder
 
@@ -121,6 +123,14 @@ def test_a_reuse_needs_no_index_but_a_new_recipe_says_that_it_cannot_be_reached(
     assert not caught.value.resolution
     assert "127.0.0.1" in caught.value.message
     assert "cannot be reached" in caught.value.advice
+
+
+def test_where_a_plan_wants_no_index_none_is_asked(layout, wheels, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # nobody who asks an index gets an answer
+    with pytest.raises(EnvironmentFailed) as caught:
+        prepare(layout, plan_of("six", wheels=wheels))
+    assert caught.value.resolution
+    assert "index lookups were disabled" in caught.value.message or "package locations" in caught.value.message
 
 
 def test_requirements_without_a_solution_are_a_resolution_error_with_the_last_lines_of_uv(layout, wheels):
@@ -305,6 +315,16 @@ def test_a_full_disk_is_one_clear_error(layout, wheels, monkeypatch):
         prepare(layout, plan_of("alpha", wheels=wheels))
     assert "no space left on the target" in caught.value.advice
     assert no_drafts(layout)
+
+
+def test_a_python_without_its_modules_is_told_what_to_install(layout, tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho No module named venv\nexit 1\n")
+    python.chmod(0o755)
+    order = Order(plan_of("alpha"), own_base(), str(python), dict(os.environ), [], str(tmp_path))
+    with pytest.raises(EnvironmentFailed, match="No module named venv") as caught:
+        pip.install(order, "alpha==1.0", str(tmp_path / "environment"))
+    assert f"apt install python3.{sys.version_info.minor}-venv" in caught.value.advice
 
 
 @pytest.mark.slow

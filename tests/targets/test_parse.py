@@ -153,8 +153,10 @@ def test_no_answer_raises_anything_but_a_protocol_error(document):
 def test_facts_are_readable():
     facts = parse.target_facts(HELLO)
     assert str(facts) == (
-        "vm: cpython 3.11.7 (/usr/bin/python3) on Linux x86_64, glibc 2.36, as u; "
-        "root /home/u/.scriptrun, 5.0 GB free; uv /usr/bin/uv"
+        "vm: Linux x86_64, glibc 2.36\n"
+        "cpython 3.11.7 (/usr/bin/python3), as u\n"
+        "root /home/u/.scriptrun, 5.0 GB free\n"
+        "uv (/usr/bin/uv)"
     )
 
 

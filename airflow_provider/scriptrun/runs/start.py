@@ -116,7 +116,10 @@ class Start:
             self._watched()
             return self.target.start(self.request)
 
-        return reach(self.reporter, ask, should_stop=self.should_stop, patience=self._patience())
+        started = reach(self.reporter, ask, should_stop=self.should_stop, patience=self._patience())
+        for program in started.lent:
+            self.reporter.note(f"Sent {program} to {self.target.name}, which has none: it builds the environment.")
+        return started
 
     def _patience(self) -> Patience:
         """Of a start that may have been heard, though no answer came: until a run of it has surely ended itself."""

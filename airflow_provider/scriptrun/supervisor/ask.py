@@ -11,6 +11,8 @@ TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple, Type, Union
 
+    from .lent import Offer
+
 #: What ``inputs/<name>`` may be called: no name that leads elsewhere, or hides.
 _NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 MAX_NAME_LENGTH = 255
@@ -68,7 +70,9 @@ class StartRequest:
         self.environment_budget_bytes: Optional[float] = _number(limits, "environment_budget_bytes", None)
         self.environment_age_s: Optional[float] = _number(limits, "environment_age_s", None)
         self.context = _object(request, "context")
-        self.tools = {name: path for name, path in _object(request, "tools").items() if isinstance(path, str)}
+        tools = _object(request, "tools")
+        self.tools = {name: path for name, path in tools.items() if isinstance(path, str)}
+        self.offers = _offers({name: offer for name, offer in tools.items() if isinstance(offer, dict)})
 
     def snapshots(self) -> List[str]:
         """Return the ids of all snapshots that the run needs, each once."""
@@ -101,6 +105,14 @@ class StartRequest:
             },
             "tools": self.tools,
         }
+
+
+def _offers(documents: Dict[str, Any]) -> Dict[str, Offer]:
+    if not documents:
+        return {}
+    from .lent import Offer
+
+    return {name: Offer(name, document) for name, document in documents.items()}
 
 
 def _field(document: Dict[str, Any], where: str, name: str, kind: Union[Type[Any], Tuple[Type[Any], ...]]) -> Any:

@@ -9,7 +9,7 @@ from .refusal import BAD_REQUEST, Refusal
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
-    from typing import List
+    from typing import List, Optional
 
 MAX_RUN_ID_LENGTH = 128
 RUN_ID_RULE = "1 to 128 of A-Z a-z 0-9 _ . -, the first of them a letter or a digit"
@@ -17,6 +17,8 @@ _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345
 _RUN_ID_CHARACTERS = _LETTERS | frozenset("_.-")
 _HEXADECIMAL = "0123456789abcdef"
 PRIVATE = 0o700
+#: Programs that a worker may lend.
+TOOLS = ("uv",)
 
 
 def check_run_id(run_id: object) -> str:
@@ -93,6 +95,15 @@ class EnvironmentLayout:
         self.complete = os.path.join(folder, "complete.json")  #: written last: without it this is no environment
 
 
+class ToolLayout:
+    """The paths of one program that a worker has lent: ``tools/<sha256>/``."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.folder = folder
+        self.program = os.path.join(folder, name)
+        self.in_use = os.path.join(folder, "in-use")  #: builders hold a shared flock on it; modified when last used
+
+
 class Layout:
     """The root on a target (default ``~/.scriptrun``, mode 0700) and every path in it. Makes nothing but on request."""
 
@@ -104,6 +115,7 @@ class Layout:
         self.trash = os.path.join(self.root, "trash")  #: what was moved out of the way to be removed
         self.environments = os.path.join(self.root, "environments")
         self.locks = os.path.join(self.root, "locks")  #: resolved requirement locks
+        self.tools = os.path.join(self.root, "tools")  #: programs that workers have lent
         self.supervisors = os.path.join(self.root, "supervisor")
         self.lineages = os.path.join(self.root, "lineages")
         self.tombstones = os.path.join(self.root, "tombstones")
@@ -166,6 +178,17 @@ class Layout:
     def package_list(self, sha256: str) -> str:
         """Return where the package list with this content is kept, of an environment that is not ours."""
         return os.path.join(self.locks, "packages-%s.txt" % check_sha256(sha256))
+
+    def tool(self, sha256: str, name: str) -> ToolLayout:
+        """Return the paths of the program ``name`` with this content."""
+        if name not in TOOLS:
+            raise Refusal(BAD_REQUEST, "%.100r is no program to be lent" % (name,))
+        return ToolLayout(os.path.join(self.tools, check_sha256(sha256)), name)
+
+    def lent_tool(self, program: str) -> Optional[ToolLayout]:
+        """Return the paths of the lent program at ``program``; ``None`` when it is the target's own."""
+        folder, name = os.path.split(program)
+        return ToolLayout(folder, name) if os.path.dirname(folder) == self.tools else None
 
     def supervisor(self, version: str) -> str:
         """Return ``supervisor/<version>``."""

@@ -35,6 +35,7 @@ OPERATIONS = {
     "start": ("start", "start"),
     "offer": ("store.receive", "offer"),
     "send": ("store.receive", "send"),
+    "lend": ("lent", "receive"),
     "poll": ("poll", "poll"),
     "cancel": ("cancel", "cancel"),
     "status": ("state", "status"),
@@ -45,7 +46,7 @@ OPERATIONS = {
 #: No request, and not answered: that it comes makes way for the request that will follow it (a poll that waits ends).
 WAKE = "wake"
 #: Their input goes on after the request itself, so an error leaves the stream in the middle: it ends the session.
-WITH_DATA = frozenset(("offer", "send"))
+WITH_DATA = frozenset(("offer", "send", "lend"))
 
 _CODES = {
     errno.ENOSPC: refusal.NO_SPACE,

@@ -60,10 +60,11 @@ def _answer(layout: Layout, ask: StartRequest) -> Dict[str, Any]:
         lineage.join(layout, ask.lineage, ask.run_id, ask.attempt)
         return _accepted(layout, ask, decision.run_id, joined=True)
     missing = [snapshot for snapshot in ask.snapshots() if not _has_snapshot(layout, snapshot)]
-    if missing:
+    tools = _tools(layout, ask)
+    if missing or tools:
         bases = ask.bases if ask.snapshot in missing else ()
         base = next((base for base in bases if _has_snapshot(layout, base)), None)
-        return {"outcome": "missing", "snapshots": missing, "base": base}
+        return {"outcome": "missing", "snapshots": missing, "base": base, "tools": tools}
     if decision.action is Action.CANCEL_THEN_START and latest is not None:
         _end(layout, latest.run_id, latest.status, ask)
     return _begin(layout, ask, decision.run_id)
@@ -78,6 +79,16 @@ def _has_snapshot(layout: Layout, snapshot_id: str) -> bool:
     from . import store
 
     return store.has_snapshot(layout, snapshot_id)
+
+
+def _tools(layout: Layout, ask: StartRequest) -> List[str]:
+    """Return the programs that must be sent first; note where those that are offered and here are."""
+    if not ask.offers:
+        return []
+    from . import lent
+
+    ask.tools.update(lent.borrowed(layout, ask.environment, ask.offers))
+    return lent.wanted(layout, ask.environment, ask.offers)
 
 
 def _end(layout: Layout, run_id: str, status: Status, ask: StartRequest) -> None:

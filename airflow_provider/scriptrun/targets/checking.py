@@ -11,6 +11,9 @@ from airflow_provider.scriptrun.targets.findings import Details, DiskFacts, Logi
 from airflow_provider.scriptrun.targets.judging import judge
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider.scriptrun.targets.lending import Program
     from airflow_provider.scriptrun.targets.parse import Fields
     from airflow_provider.scriptrun.targets.session import Session
     from airflow_provider.scriptrun.targets.status import TargetFacts
@@ -20,8 +23,11 @@ CHECK_PATIENCE_S = 30.0
 _MAX_ITEMS = 1000
 
 
-def check(session: Session) -> TargetFacts:
-    """Ask a host for all that it can say of itself, and judge it. Raises what a request raises."""
+def check(session: Session, lent: Mapping[str, Program]) -> TargetFacts:
+    """Ask a host for all that it can say of itself, and judge it. Raises what a request raises.
+
+    :param lent: programs that it could borrow.
+    """
     asked_at = time.time()
     document = session.ask({"op": "check"}, wait_s=CHECK_PATIENCE_S)
     answered_at = time.time()
@@ -33,7 +39,9 @@ def check(session: Session) -> TargetFacts:
     more = fields.inner("details").inner("programs").inner("more")
     tools = {**facts.tools, **{name: more.text(name, parse.MAX_PATH_CHARACTERS) for name in list(more.document)[:100]}}
     facts = replace(facts, tools=tools, details=details)
-    return replace(facts, warnings=judge(facts, details, uv_can_be_sent=False))
+    uv = lent.get("uv")
+    can_borrow = uv is not None and uv.runs_on(facts.system, facts.machine, facts.libc)
+    return replace(facts, warnings=judge(facts, details, uv_can_be_sent=can_borrow))
 
 
 def clock_ahead(asked_at: float, came_at: float, answered_at: float, read_at: float) -> float:

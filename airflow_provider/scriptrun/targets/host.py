@@ -17,6 +17,7 @@ from airflow_provider.scriptrun.targets.contract import (
 )
 from airflow_provider.scriptrun.targets.exchange import ask_news, end_of_files, fetched_file, next_file
 from airflow_provider.scriptrun.targets.handle import Handle
+from airflow_provider.scriptrun.targets.lending import Lending
 from airflow_provider.scriptrun.targets.news import Listing
 from airflow_provider.scriptrun.targets.sending import Sending
 from airflow_provider.scriptrun.targets.sessions import Sessions
@@ -50,7 +51,8 @@ class HostTarget(ComputeTarget):
     :param root: the folder under which everything is kept there; ``~/`` is the user's home folder.
     :param interpreter: the Python that runs the supervisor.
     :param found_interpreter: where that was found before: used in its place while it works.
-    :param tools: programs to offer to the environment builder: name -> absolute path on the host.
+    :param tools: programs to offer to the environment builder: name -> absolute path on the host. Without any, ours
+        are lent where the host has none.
     :param variables: for every script that runs there; a request's own win.
     :param max_runs: how many runs are to execute there at once; ``None``: no limit of the target's own.
     :param host_id: of the host that it must be; ``None``: whichever answers.
@@ -76,6 +78,7 @@ class HostTarget(ComputeTarget):
         self.name, self.root, self.max_runs = name, root, max_runs
         self._transport, self._tools, self.variables = transport, dict(tools or {}), dict(variables or {})
         self._host_id = host_id or ""
+        self._lending = Lending(transport.name)
         self._sessions = Sessions(
             transport, name, root, interpreter, host_id or None, version, found_interpreter=found_interpreter
         )
@@ -86,7 +89,8 @@ class HostTarget(ComputeTarget):
         """See :meth:`ComputeTarget.check`."""
         from airflow_provider.scriptrun.targets.checking import check
 
-        facts = self._sessions.request(lambda session: self._sessions.understood(check(session)))
+        programs = self._lending.programs
+        facts = self._sessions.request(lambda session: self._sessions.understood(check(session, programs)))
         self._learn(facts)
         return facts
 
@@ -124,7 +128,7 @@ class HostTarget(ComputeTarget):
         return sent
 
     def _starting(self, request: StartRequest) -> Starting:
-        return Starting(request, self.variables, self._tools)
+        return Starting(request, self.variables, self._tools, self._lending)
 
     def _started(self, answer: Started) -> Started:
         if answer.status is not None and answer.status.host is not None:

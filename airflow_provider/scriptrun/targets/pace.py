@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from airflow_provider.scriptrun.supervisor.protocol.frames import Compressed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 #: What one core compresses of text at ``LEVEL``, until it was measured.
 COMPRESSOR_BYTES_PER_SECOND = 60e6
@@ -84,3 +84,10 @@ class Packer:
         packed = zlib.compress(chunk, LEVEL)
         self._compressor.took(len(chunk), self._clock() - began)
         return Compressed(packed) if len(packed) < len(chunk) else chunk
+
+    def paced(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield chunks to the link's writer, and note how long the link took for each."""
+        for chunk in chunks:
+            began = self._clock()
+            yield chunk
+            self.link.took(len(chunk), self._clock() - began)

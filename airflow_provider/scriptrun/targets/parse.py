@@ -33,6 +33,7 @@ MAX_ARGUMENT_CHARACTERS = 2 * 1024 * 1024
 MAX_BYTES = 1 << 62
 MAX_FILES = 1_000_000
 MAX_SKIPPED = 1000
+MAX_TOOLS = 10
 #: A run's files and its inputs.
 MAX_SNAPSHOTS = 10_000
 _HEXADECIMAL = frozenset("0123456789abcdef")
@@ -189,6 +190,16 @@ def target_facts(document: Any) -> TargetFacts:
         tools={name: tools.text(name, MAX_PATH_CHARACTERS) for name in tools.document if tools.has(name)},
         free_bytes=fields.optional_integer("free_bytes"),
     )
+
+
+def wanted_tools(document: Any, run_id: str) -> tuple[str, ...]:
+    """Read which programs must be lent before a run can start; none, whatever else the answer to its start says."""
+    return Fields(document, f"to the start of run {run_id}").texts("tools", MAX_TOOLS)
+
+
+def lacks_snapshots(document: Any) -> bool:
+    """Whether an answer to a start says that snapshots are missing there."""
+    return bool(Fields(document, "to a start").items("snapshots", MAX_SNAPSHOTS))
 
 
 def started(document: Any, run_id: str) -> Started:

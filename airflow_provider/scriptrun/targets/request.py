@@ -125,6 +125,7 @@ class Started:
     :param joined: the run was there before this request.
     :param previous: runs of this lineage that ended otherwise, and whose outputs may be collected.
     :param try_number: with ``SUPERSEDED``: of the later try.
+    :param lent: programs that the target had none of, and was sent for this start.
     :param base: with ``MISSING``: which of the request's ``bases`` is there; its manifest makes the ``send`` smaller.
     :param missing: with ``MISSING``: the ids of the snapshots to send, of the files and of inputs.
     """
@@ -137,6 +138,7 @@ class Started:
     try_number: int | None = None
     base: str | None = None
     missing: tuple[str, ...] = ()
+    lent: tuple[str, ...] = ()
 
 
 class SnapshotSource(Protocol):

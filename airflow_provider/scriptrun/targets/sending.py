@@ -5,7 +5,6 @@ What is read, hashed and compressed is so in a thread of its own, a few chunks a
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -100,7 +99,7 @@ class Sending:
     def _ask(self, session: Session, offer: dict[str, str], data: bytes) -> list[int] | None:
         session.put(offer)
         chunks = (data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES))
-        session.put_data(self._paced(self._packer.pack(chunk) for chunk in chunks))
+        session.put_data(self._packer.paced(self._packer.pack(chunk) for chunk in chunks))
         session.flush()
         total = len(self._blobs)  # while it travels
         missing = parse.missing(session.answer(), total)
@@ -111,10 +110,10 @@ class Sending:
         session.put({"op": "send", "snapshot": self._snapshot.id, "blobs": ranges.encode(missing)})
         packed = ((self._packer.pack(chunk), len(chunk)) for chunk in self._contents(missing))
         if total <= ALONE_BYTES:
-            session.put_data(self._paced(self._told(packed, total)))
+            session.put_data(self._packer.paced(self._told(packed, total)))
         else:
             with Ahead(packed, ROOM) as ahead:
-                session.put_data(self._paced(self._told(ahead, total)))
+                session.put_data(self._packer.paced(self._told(ahead, total)))
 
     def _contents(self, missing: list[int]) -> Iterator[bytes]:
         """Yield the contents of the blobs in chunks, small ones together."""
@@ -153,13 +152,6 @@ class Sending:
             sent += length
             if self._progress is not None and length:
                 self._progress(sent, whole)
-
-    def _paced(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield chunks, and note how long the link took for each."""
-        for chunk in chunks:
-            began = time.monotonic()
-            yield chunk
-            self._packer.link.took(len(chunk), time.monotonic() - began)
 
     def _verify(self, session: Session) -> None:
         """Read what the target says of the blobs."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider.scriptrun.errors import ProtocolError
+from airflow_provider.scriptrun.errors import ProtocolError, TargetRefusedError
 from airflow_provider.scriptrun.targets import parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_provider.scriptrun.targets.lending import Lending
     from airflow_provider.scriptrun.targets.request import Started, StartRequest
     from airflow_provider.scriptrun.targets.session import Session
 
@@ -18,11 +20,14 @@ class Starting:
     """One start.
 
     :param variables: of the target, for every script; the request's own win.
-    :param tools: programs to offer to the environment builder: name -> absolute path on the host.
+    :param tools: programs on the host for the environment builder: name -> absolute path.
+    :param lending: lends ours where the host has none.
     """
 
-    def __init__(self, request: StartRequest, variables: Mapping[str, str], tools: Mapping[str, str]) -> None:
-        self._request, self._variables, self._tools = request, variables, tools
+    def __init__(
+        self, request: StartRequest, variables: Mapping[str, str], tools: Mapping[str, str], lending: Lending
+    ) -> None:
+        self._request, self._variables, self._tools, self._lending = request, variables, tools, lending
 
     def __call__(self, session: Session) -> Started:
         """Ask, and return the answer."""
@@ -34,14 +39,29 @@ class Starting:
         session.put(self._document())
 
     def answer(self, session: Session) -> Started:
-        """Read the answer to what was ``put``."""
-        # A cleared run is seen dead first.
-        document = session.answer(wait_s=2 * self._request.limits.grace_s)
-        session.done()
-        started = parse.started(document, self._request.run_id)
+        """Read the answer to what was ``put``; when it asks for programs, lend them first."""
+        document = self._read(session)
+        lent = parse.wanted_tools(document, self._request.run_id)
+        if lent:
+            self._lending.lend(session, lent)
+            if not parse.lacks_snapshots(document):
+                self.put(session)
+                document = self._read(session)
+                if parse.wanted_tools(document, self._request.run_id):
+                    raise TargetRefusedError(
+                        f"The target asks for {', '.join(lent)} again after it was sent",
+                        advice="Is its disk full, or its root cleaned by something else?",
+                    )
+        started = replace(parse.started(document, self._request.run_id), lent=lent)
         if started.base is not None and started.base not in self._request.bases:
             raise ProtocolError(f"The target speaks of the snapshot {started.base}, which nobody named")
         return started
+
+    def _read(self, session: Session) -> dict[str, Any]:
+        # A cleared run is seen dead first.
+        document = session.answer(wait_s=2 * self._request.limits.grace_s)
+        session.done()
+        return document
 
     def _document(self) -> dict[str, Any]:
         request = self._request
@@ -64,5 +84,5 @@ class Starting:
             },
             "limits": dict(request.limits.__dict__),
             "context": dict(request.context),
-            "tools": {"uv": None, **self._tools},
+            "tools": dict(self._tools) or self._lending.offers(request.environment),
         }

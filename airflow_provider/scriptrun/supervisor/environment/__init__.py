@@ -3,7 +3,7 @@
 A plan is the JSON document that ``scriptrun/environments/plan.py`` makes on the worker; its form stands there.
 """
 
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from ..layout import Layout
 from .errors import EnvironmentFailed
@@ -12,7 +12,7 @@ from .prepared import Prepared
 _FOUND = ("default", "user_managed", "existing_conda")
 _MADE = ("pip", "conda")
 
-__all__ = ["EnvironmentFailed", "Prepared", "clean", "prepare"]
+__all__ = ["EnvironmentFailed", "Prepared", "clean", "is_made", "prepare"]
 
 
 def prepare(layout: Layout, plan: Dict[str, Any], *, secrets: Dict[str, str], tools: Dict[str, str]) -> Prepared:
@@ -43,6 +43,21 @@ def prepare(layout: Layout, plan: Dict[str, Any], *, secrets: Dict[str, str], to
         from .builders import from_os_error
 
         raise from_os_error(error, "The environment cannot be prepared") from error
+
+
+def is_made(layout: Layout, plan: Mapping[str, Any]) -> bool:
+    """Whether the environment of a plan is here and may be reused, so that nothing is to be built; it counts as used.
+
+    In doubt it is not. Of a plan that cannot be met, ``prepare`` says why.
+    """
+    if plan.get("kind") not in _MADE:
+        return True
+    from .made import is_made as is_made_already
+
+    try:
+        return is_made_already(layout, dict(plan))
+    except (EnvironmentFailed, OSError):
+        return False
 
 
 def clean(layout: Layout, *, budget_bytes: Optional[int], max_age_s: Optional[float]) -> Dict[str, int]:

@@ -8,7 +8,7 @@ from .kept_lock import usable
 from .key import recipe_key
 from .prepared import Prepared
 from .python import Interpreter, own_base
-from .search import find
+from .search import find, known
 from .shelf import Complete, adopt
 
 
@@ -26,6 +26,14 @@ def prepare_made(layout: Layout, plan: Dict[str, Any], secrets: Dict[str, str], 
 
     made = Workshop(layout, plan, interpreter, secrets, tools).make(recipe, kept)
     return _prepared(layout, plan, made.key, made.complete, reused=made.reused, lock_reused=made.lock_reused)
+
+
+def is_made(layout: Layout, plan: Dict[str, Any]) -> bool:
+    """Whether ``prepare_made`` would build nothing. Looks for no interpreter that is not known yet."""
+    wish = plan.get("python")
+    interpreter = known(layout, wish) if wish else own_base()
+    kept = usable(layout, plan, recipe_key(plan, interpreter)) if interpreter is not None else None
+    return kept is not None and adopt(layout, kept.environment) is not None
 
 
 def _interpreter(layout: Layout, plan: Dict[str, Any], tools: Dict[str, str]) -> Interpreter:

@@ -10,10 +10,11 @@ from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
 from .. import flock
 from ..hello import which
 from ..layout import EnvironmentLayout, Layout, make_folder
+from ..lent import hold
 from ..protocol.atomic import write_atomic
 from .builders import IndexUnreachable, Order, conda, pip, uv
 from .builders.index import conda_environment, pip_environment, uv_environment
-from .builders.tool import say
+from .builders.tool import Ended, run, say
 from .kept_lock import KeptLock, load, now, save, usable
 from .key import environment_key
 from .packages import package_list, site_folder
@@ -55,7 +56,7 @@ class Workshop:
         tools: Dict[str, str],
     ) -> None:
         self.layout, self.plan, self.interpreter, self.secrets = layout, plan, interpreter, secrets
-        self.tool = choose_tool(plan, interpreter, tools)
+        self.tool = choose_tool(layout, plan, interpreter, tools)
 
     def make(self, recipe: str, kept: Optional[KeptLock]) -> Made:
         """Resolve where there is no lock to use (``kept``), build where nobody has: each once for all runs."""
@@ -171,12 +172,27 @@ def _turn(path: str, waiting_for: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def choose_tool(plan: Dict[str, Any], interpreter: Interpreter, tools: Dict[str, str]) -> Tool:
+def choose_tool(layout: Layout, plan: Dict[str, Any], interpreter: Interpreter, tools: Dict[str, str]) -> Tool:
     """Return what builds ``plan`` here: uv, else pip for requirements; conda or its like for packages of conda."""
     if plan["kind"] == "conda":
         name, path = conda.find_program(tools)
         return Tool(name, conda, path, conda_environment, is_relocatable=False)
     program = tools.get("uv") or which("uv")
-    if program:
+    if program and _runs(layout, program):
         return Tool("uv", uv, program, uv_environment, is_relocatable=True)
     return Tool("pip", pip, interpreter.executable, pip_environment, is_relocatable=False)
+
+
+def _runs(layout: Layout, program: str) -> bool:
+    """Whether a program runs here, if a worker lent it; it stays here until this process has ended."""
+    tool = layout.lent_tool(program)
+    if tool is None:
+        return True
+    hold(tool)
+    try:
+        ended = run([program, "--version"], environ=dict(os.environ), secrets=(), quiet=True)
+    except OSError as error:  # noexec, or a format that this machine does not know
+        ended = Ended(error.errno or 1, error.strerror or str(error))
+    if ended.code:
+        say("warning: the %s that was sent here does not run (%s)" % (os.path.basename(program), ended.tail.strip()))
+    return ended.code == 0

@@ -18,17 +18,10 @@ def find(layout: Layout, wish: str, uv: Optional[str]) -> Interpreter:
     Found ones are kept, so that looking costs a process once. None is ever downloaded. Raises ``EnvironmentFailed``
     that says which there are.
     """
+    at_hand = known(layout, wish)
+    if at_hand is not None:
+        return at_hand
     own = own_base()
-    if satisfies(own.version, wish):
-        return own
-    kept = layout.interpreter_facts("wish " + wish)
-    try:
-        with open(kept, encoding="utf-8") as stream:
-            known = probe(layout, stream.read())
-        if satisfies(known.version, wish):
-            return known
-    except (OSError, EnvironmentFailed):
-        pass
     seen = {own.version: own.executable}
     for candidate in _candidates(wish, uv):
         facts = _probe_or_none(layout, candidate)
@@ -37,7 +30,7 @@ def find(layout: Layout, wish: str, uv: Optional[str]) -> Interpreter:
         base = base_executable(facts.executable)
         if satisfies(facts.version, wish):
             make_folder(layout.locks)
-            write_atomic(kept, base)
+            write_atomic(_kept(layout, wish), base)
             return probe(layout, base)
         seen.setdefault(facts.version, base)
     raise EnvironmentFailed(
@@ -45,6 +38,23 @@ def find(layout: Layout, wish: str, uv: Optional[str]) -> Interpreter:
         % (wish, ", ".join("%s (%s)" % pair for pair in sorted(seen.items()))),
         "Install that Python on the target so that it is on PATH, or ask for one that is there.",
     )
+
+
+def known(layout: Layout, wish: str) -> Optional[Interpreter]:
+    """Return our own interpreter or one that was found before, if it satisfies ``wish``; nothing is looked for."""
+    own = own_base()
+    if satisfies(own.version, wish):
+        return own
+    try:
+        with open(_kept(layout, wish), encoding="utf-8") as stream:
+            found = probe(layout, stream.read())
+    except (OSError, EnvironmentFailed):
+        return None
+    return found if satisfies(found.version, wish) else None
+
+
+def _kept(layout: Layout, wish: str) -> str:
+    return layout.interpreter_facts("wish " + wish)
 
 
 def _probe_or_none(layout: Layout, executable: str) -> Optional[Interpreter]:
@@ -65,11 +75,14 @@ def _candidates(wish: str, uv: Optional[str]) -> List[str]:
         found += [os.path.join(os.path.abspath(folder or "."), n) for n in names if re.match(r"python3\.\d+$", n)]
     likely = [path for path in found if _may_satisfy(path, wish)]
     others = [path for path in found if path not in likely]
-    known = []
     uv = uv or which("uv")
-    if uv:
-        import subprocess
+    return likely + (_known_to(uv, wish) if uv else []) + others
 
+
+def _known_to(uv: str, wish: str) -> List[str]:
+    import subprocess
+
+    try:
         answer = subprocess.run(
             [uv, "python", "find", "--no-project", "--no-config", wish],
             stdin=subprocess.DEVNULL,
@@ -79,8 +92,9 @@ def _candidates(wish: str, uv: Optional[str]) -> List[str]:
             cwd="/",
             check=False,
         )
-        known = [line for line in answer.stdout.decode("utf-8", "replace").splitlines() if line.startswith("/")]
-    return likely + known + others
+    except OSError:  # it does not run here
+        return []
+    return [line for line in answer.stdout.decode("utf-8", "replace").splitlines() if line.startswith("/")]
 
 
 def _may_satisfy(path: str, wish: str) -> bool:

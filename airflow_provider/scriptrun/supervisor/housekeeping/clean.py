@@ -103,6 +103,7 @@ def _clean(layout: Layout, limits: retention.Limits, now: float) -> Dict[str, in
     loose = inventory.loose(before=now - limits.keep_s)
     removed["blobs"], freed_bytes = stored.remove_blobs(layout, inventory, loose)
     removed["bytes"] += freed_bytes
+    leftovers.remove_tools(layout, now)
     leftovers.remove_supervisors(layout, now, {*runs.supervisors_in_use, version()})
     return removed
 

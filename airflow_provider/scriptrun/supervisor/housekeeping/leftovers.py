@@ -8,6 +8,7 @@ import os
 import re
 
 from .. import flock
+from ..layout import TOOLS, ToolLayout
 from . import removal
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
@@ -23,6 +24,8 @@ TOMBSTONE_KEEP_S = 14 * 86400.0
 LINEAGE_KEEP_S = 28 * 86400.0
 #: A supervisor of another version goes when no run and no session has used it for so long: it is quickly sent again.
 SUPERVISOR_KEEP_S = 7 * 86400.0
+#: A lent program goes when it has built nothing for so long.
+TOOL_KEEP_S = 30 * 86400.0
 #: What was written to within this time may still be written to.
 TEMPORARY_KEEP_S = 3600.0
 
@@ -80,6 +83,31 @@ def remove_supervisors(layout: Layout, now: float, in_use: Collection[str]) -> N
     for name, path, changed in _entries(layout.supervisors):
         if name not in in_use and now - changed > SUPERVISOR_KEEP_S:
             removal.remove(path, layout.trash)
+
+
+def remove_tools(layout: Layout, now: float) -> None:
+    """Remove the programs that workers have lent and nobody used for long, and what a broken transfer left of one."""
+    for name, path, _ in _entries(layout.tools):
+        tools = [ToolLayout(path, tool) for tool in TOOLS]
+        is_whole = any(os.path.exists(tool.program) for tool in tools)
+        keep_s = TOOL_KEEP_S if is_whole else TEMPORARY_KEEP_S
+        if not _HASHED.fullmatch(name) or now - _last_used(tools[0]) <= keep_s:
+            continue
+        lock = flock.take(tools[0].in_use)
+        if lock is None:
+            continue  # a builder, or somebody who sends it, holds it
+        try:
+            if now - os.fstat(lock).st_mtime > keep_s:  # else it was taken into use since we looked
+                removal.remove(path, layout.trash)
+        finally:
+            os.close(lock)
+
+
+def _last_used(tool: ToolLayout) -> float:
+    try:
+        return os.stat(tool.in_use).st_mtime
+    except FileNotFoundError:
+        return os.stat(tool.folder).st_mtime
 
 
 def _entries(folder: str) -> Iterator[Tuple[str, str, float]]:

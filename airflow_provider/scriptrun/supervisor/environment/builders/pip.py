@@ -121,5 +121,6 @@ def _make_venv(order: Order, folder: str, options: List[str]) -> None:
         raise EnvironmentFailed(
             "%s cannot make a virtual environment (exit code %d). Its last lines:\n%s"
             % (order.program, ended.code, ended.tail),
-            "Install uv on the target, which needs no such module; or what holds it (Debian: python3-venv).",
+            "Install uv on the target, which needs no module of Python's; or those that it lacks (Debian, Ubuntu: apt "
+            "install python%s-venv)." % ".".join(order.interpreter.version.split(".")[:2]),
         )
