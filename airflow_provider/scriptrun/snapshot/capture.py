@@ -62,7 +62,7 @@ def take(
     the hard limit.
     """
     root = Path(os.path.abspath(source_directory))  # noqa: PTH100  (links in it are kept: messages name it as it was given)
-    descriptor = _open_root(root)
+    descriptor = _open_root(root, "data" if everything else "source directory")
     try:
         real = os.fsencode(os.path.realpath(root))
         never = _inside(real, os.fsencode(os.path.realpath(cache_directory)))
@@ -174,7 +174,7 @@ def _largest_of(shares: Mapping[str, Share]) -> Iterator[tuple[int, str]]:
     return (big for share in shares.values() for big in share.largest)
 
 
-def _open_root(root: Path) -> int:
+def _open_root(root: Path, place: str) -> int:
     try:
         return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -184,7 +184,7 @@ def _open_root(root: Path) -> int:
             errno.EACCES: "The user that submits may not read it.",
         }.get(error.errno or 0, f"The system says: {error.strerror}")
         raise SnapshotError(
-            f"The source directory {shown(str(root))} cannot be read",
+            f"The {place} {shown(str(root))} cannot be read",
             why=why,
             advice="Give source_directory the folder that holds the script; a relative one starts at the DAG file's "
             "folder in a task, and at the working directory in plain Python.",
