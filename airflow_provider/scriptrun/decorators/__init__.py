@@ -1,0 +1,1 @@
+"""``@task.script_run``: a function that returns what is to run."""
