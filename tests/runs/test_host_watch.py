@@ -15,6 +15,7 @@ from airflow_provider.scriptrun.runs.follower import NEWS_AHEAD
 from airflow_provider.scriptrun.runs.host_watch import HostWatch
 from airflow_provider.scriptrun.runs.host_watches import HostWatches
 from airflow_provider.scriptrun.runs.reach import Trouble
+from airflow_provider.scriptrun.runs.run_view import RunView
 from airflow_provider.scriptrun.runs.shared_poller import SharedPoller
 from airflow_provider.scriptrun.runs.watch import Watch
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
@@ -232,7 +233,7 @@ def test_a_watch_shows_a_run_from_a_shared_poller_as_from_its_own(target, watch)
         return SharedPoller(lambda hear: watch.follow(cursor, hear), is_log_capped=is_log_capped)
 
     with ThreadPoolExecutor(1) as pool:
-        shown = Watch(target, Cursor("r"), ears, log_cap_bytes=50, source=source)
+        shown = Watch(target, RunView(Cursor("r"), ears, log_cap_bytes=50), source=source)
         result = pool.submit(shown.follow)
         target.write(b"build\n", stream=Stream.BUILD_LOG)
         ears.heard("build")

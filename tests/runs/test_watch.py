@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider.scriptrun.errors import RunFailedError, TargetError, TargetUnreachableError, UnknownRunError
-from airflow_provider.scriptrun.runs import lease, log_view, reach, watch
+from airflow_provider.scriptrun.runs import lease, log_view, reach, run_view, watch
+from airflow_provider.scriptrun.runs.run_view import RunView
 from airflow_provider.scriptrun.runs.watch import Watch
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
 from airflow_provider.scriptrun.targets.contract import Cursor, Stream
@@ -21,11 +22,17 @@ def short_pauses(monkeypatch):
     monkeypatch.setattr(reach, "LONGEST_PAUSE_SECONDS", 0.02)
 
 
+#: The options that are the watch's own; the others are its view's.
+WATCH = ("poll_wait_s", "should_stop", "restart", "source")
+
+
 class Following:
     """A watch in a thread of its own."""
 
     def __init__(self, target, ears, **options):
-        self.watch = Watch(target=target, cursor=options.pop("cursor", Cursor("r")), reporter=ears, **options)
+        of_watch = {name: options.pop(name) for name in WATCH if name in options}
+        view = RunView(cursor=options.pop("cursor", Cursor("r")), reporter=ears, **options)
+        self.watch = Watch(target=target, view=view, **of_watch)
         self.result = self.error = self.ended_at = None
         self._thread = threading.Thread(target=self._follow)
         self._thread.start()
@@ -179,7 +186,7 @@ def test_a_successor_knows_all_metrics(target, ears):
     target.end()
     following = Following(target, ears, cursor=Cursor("r", offsets={**dict.fromkeys(Stream, 0), Stream.MESSAGES: 25}))
     following.wait()
-    assert following.watch.messages.last == {"a": 1}
+    assert following.watch.view.messages.last == {"a": 1}
 
 
 def test_a_start_that_nobody_finished_is_asked_for_again(target, ears):
@@ -238,7 +245,7 @@ def test_the_end_is_seen_however_much_of_the_log_was_left_out_before_it(target, 
 
 
 def test_a_run_that_says_nothing_is_not_stored_all_the_time(target, ears, monkeypatch):
-    monkeypatch.setattr(watch, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(run_view, "SAVE_SECONDS", 0.0)
     saved = []
     following = Following(target, ears, save=saved.append)
     for serial in range(20):
@@ -267,7 +274,7 @@ def test_what_was_shown_is_stored_at_most_every_so_often(target, ears):
 
 
 def test_that_a_silent_run_is_watched_is_stored_often_enough_to_tell_when_its_lease_is_over(target, ears, monkeypatch):
-    monkeypatch.setattr(watch, "WATCHED_SECONDS", 0.0)
+    monkeypatch.setattr(run_view, "WATCHED_SECONDS", 0.0)
     stored = threading.Event()
     following = Following(target, ears, save=lambda _cursor: stored.set())
     assert stored.wait(10)
@@ -276,7 +283,7 @@ def test_that_a_silent_run_is_watched_is_stored_often_enough_to_tell_when_its_le
 
 
 def test_that_it_is_watched_is_stored_while_the_target_does_not_answer(target, ears, monkeypatch):
-    monkeypatch.setattr(watch, "WATCHED_SECONDS", 0.0)
+    monkeypatch.setattr(run_view, "WATCHED_SECONDS", 0.0)
     stored = threading.Event()
     target.trouble = [TargetUnreachableError("no answer")] * 10_000
     following = Following(target, ears, save=lambda _cursor: stored.set())

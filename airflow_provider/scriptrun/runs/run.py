@@ -21,6 +21,7 @@ from airflow_provider.scriptrun.runs.reach import Patience, reach
 from airflow_provider.scriptrun.runs.record import make_record
 from airflow_provider.scriptrun.runs.reporter import Printer, Quiet
 from airflow_provider.scriptrun.runs.run_folder import RunFolder
+from airflow_provider.scriptrun.runs.run_view import RunView
 from airflow_provider.scriptrun.runs.watch import Watch
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets.contract import Cursor, Handle, Stream
@@ -247,30 +248,36 @@ class Run:
         return self.get_details()
 
     def watch(
-        self, reporter: Reporter | None = None, *, should_stop: Callable[[], bool] | None = None
+        self,
+        reporter: Reporter | None = None,
+        *,
+        should_stop: Callable[[], bool] | None = None,
+        cursor: Cursor | None = None,
     ) -> RunStatus | None:
         """Follow the run to its end: its log to ``reporter.line``.
 
-        It goes on where the last watcher of its lineage stopped. Returns the final status, or the latest one when
-        ``should_stop()`` became true (asked at least every second).
+        It goes on at ``cursor``, else where the last watcher of its lineage stopped. Returns the final status, or the
+        latest one when ``should_stop()`` became true (asked at least every second).
 
         Raises :class:`RunFailedError` with reason ``unreachable`` when the lease has surely run out,
         :class:`TargetError` when the target cannot speak about the run.
         """
         settings = self._surroundings().settings
-        reporter = reporter or Quiet()
         limits = self.submission["limits"]
-        watch = Watch(
-            target=self.target(),
-            cursor=load_cursor(self._lineage, self.id) or Cursor(self.id),
-            reporter=reporter,
+        view = RunView(
+            cursor=cursor or load_cursor(self._lineage, self.id) or Cursor(self.id),
+            reporter=reporter or Quiet(),
             log_name=self.log_uri,
             log_cap_bytes=settings.task_log_cap_bytes,
-            poll_wait_s=settings.poll_wait_seconds,
             orphan_after_s=limits["orphan_after_s"],
             grace_s=limits["grace_s"],
-            should_stop=should_stop or (lambda: False),
             save=lambda cursor: save_cursor(self._lineage, cursor),
+        )
+        watch = Watch(
+            target=self.target(),
+            view=view,
+            poll_wait_s=settings.poll_wait_seconds,
+            should_stop=should_stop or (lambda: False),
             restart=self._restart,
         )
         self._status = watch.follow() or self._status
