@@ -55,8 +55,7 @@ class ScriptRunDecoratedOperator(DecoratedOperator, ScriptRunOperator):
         )
         self.config: Any = SET_DURING_EXECUTION
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Call the function, then run what it returned."""
+    def _decide(self, context: Context) -> None:
         context_merge(context, self.op_kwargs)
         found = self.python_callable(*self.op_args, **determine_kwargs(self.python_callable, self.op_args, context))
         if found is None or is_template(found):
@@ -66,8 +65,6 @@ class ScriptRunDecoratedOperator(DecoratedOperator, ScriptRunOperator):
             )
         # The other fields are rendered already; what a person wrote in them must not be rendered once more.
         self.config = self.render_template(template_value(found), context)
-        record: dict[str, Any] = super().execute(context)
-        return record
 
 
 def script_run_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:

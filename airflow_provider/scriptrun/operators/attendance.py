@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,20 +14,23 @@ from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
 from airflow_provider.scriptrun.operators import killing, task_facts
 from airflow_provider.scriptrun.operators.state import TaskState
 from airflow_provider.scriptrun.operators.task_log import TaskLog
-from airflow_provider.scriptrun.runs.lineage import Lineage
+from airflow_provider.scriptrun.runs.lineage import Lineage, load_cursor, save_cursor
+from airflow_provider.scriptrun.runs.request import LOCAL
+from airflow_provider.scriptrun.runs.run import Run
 from airflow_provider.scriptrun.runs.submission import submit
 from airflow_provider.scriptrun.runs.workspace import Workspace
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason
+from airflow_provider.scriptrun.targets.contract import Cursor
 from airflow_provider.scriptrun.targets.registry import open_target
+from airflow_provider.scriptrun.triggers.wait import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from airflow.sdk import Context
 
     from airflow_provider.scriptrun.config import ScriptRunConfig
     from airflow_provider.scriptrun.operators.deadline import Deadline
-    from airflow_provider.scriptrun.runs.run import Run
 
 #: Airflow kills a task 5 s after it told it to stop. Asking for a cancel takes milliseconds, the supervisor does the
 #: rest.
@@ -45,17 +50,29 @@ class Attendance:
     :param log: the task's logger.
     :param told_to_stop: whether ``on_kill`` was called.
     :param deadline: the task's ``execution_timeout``.
+    :param defer: hands a run that goes on over to the triggerer, and does not return; ``None``: the worker waits.
     """
 
-    def __init__(self, context: Context, log: Any, *, told_to_stop: Callable[[], bool], deadline: Deadline) -> None:
+    def __init__(
+        self,
+        context: Context,
+        log: Any,
+        *,
+        told_to_stop: Callable[[], bool],
+        deadline: Deadline,
+        defer: Callable[[Wait], NoReturn] | None = None,
+    ) -> None:
+        self._defer, self._defers_at = defer, math.inf
         self._context, self._told_to_stop, self._deadline = context, told_to_stop, deadline
         self._surroundings = AirflowSurroundings(task_facts.dag_folder(context))
         self._state = TaskState(context)
         self._reporter = TaskLog(log)
+        self._secrets: Iterable[str] = ()
 
     def attend(self, config: ScriptRunConfig, experiment: str, *, refresh_environment: bool = False) -> dict[str, Any]:
         """Return the record of a run that Completed. Raises the error of the tree that says how it ended otherwise."""
         run: Run | None = None
+        self._secrets = config.secret_variables.values()
         try:
             run = self._submit(config, experiment, refresh_environment)
             return self._follow(run)
@@ -73,14 +90,79 @@ class Attendance:
             if run is not None:
                 run.close()
 
-    def _follow(self, run: Run) -> dict[str, Any]:
-        status = run.watch(self._reporter, should_stop=self._should_stop)
+    def resume(self, run_id: str, experiment: str, cursor: Mapping[str, Any], *, is_over_time: bool) -> dict[str, Any]:
+        """Go on with a run that was watched in the triggerer, as :meth:`attend` would have.
+
+        :param cursor: how far it was shown there.
+        :param is_over_time: the ``execution_timeout`` passed meanwhile.
+        """
+        run = Run(
+            Workspace.from_config(self._surroundings),
+            experiment,
+            run_id,
+            surroundings=self._surroundings,
+            lineage=self._state,
+        )
+        try:
+            if is_over_time:
+                return self._time_out(run)
+            return self._follow(run, Cursor.from_document(cursor))
+        except AirflowTaskTimeout:
+            self._deadline.heed()
+            run.close()
+            return self._time_out(run)
+        finally:
+            run.close()
+
+    def _follow(self, run: Run, cursor: Cursor | None = None) -> dict[str, Any]:
+        if self._may_defer(run):
+            self._defers_at = time.monotonic() + self._surroundings.settings.defer_after_seconds
+        status = run.watch(self._reporter, should_stop=self._should_look_up, cursor=cursor)
         if status is not None and status.is_terminal:
             return self._deliver(run)
-        return self._time_out(run) if self._deadline.passed else self._leave(run)
+        if self._deadline.passed:
+            return self._time_out(run)
+        return self._leave(run) if self._told_to_stop() else self._hand_over(run)
 
     def _should_stop(self) -> bool:
         return self._told_to_stop() or self._deadline.passed
+
+    def _should_look_up(self) -> bool:
+        return self._should_stop() or time.monotonic() >= self._defers_at
+
+    def _may_defer(self, run: Run) -> bool:
+        if self._defer is None:
+            return False
+        if run.submission["target"]["type"] == LOCAL and not self._surroundings.settings.triggerer_shares_host:
+            self._reporter.note(
+                "This run is on the worker's own host, so the worker waits for it. Set [scriptrun] "
+                "triggerer_shares_host if the triggerer runs there too."
+            )
+            return False
+        return True
+
+    def _hand_over(self, run: Run) -> NoReturn:
+        """Let the triggerer watch from here on."""
+        if self._defer is None:
+            raise AssertionError("nobody to hand over to")
+        cursor = load_cursor(self._state, run.id) or Cursor(run.id)
+        save_cursor(self._state, cursor, handed_over=True)
+        submission = run.submission
+        seconds_left = self._deadline.seconds_left()
+        self._reporter.note(f"Run {run.id} goes on; the triggerer watches it from here on, and its log goes on there.")
+        self._defer(
+            Wait(
+                handle=dict(submission["handle"]),
+                cursor=cursor.document(),
+                workspace=run.workspace.url,
+                folder=run.folder.name,
+                log_uri=run.log_uri,
+                orphan_after_s=submission["limits"]["orphan_after_s"],
+                grace_s=submission["limits"]["grace_s"],
+                deadline=None if seconds_left is None else time.time() + seconds_left,
+                secrets=list(self._secrets),
+            )
+        )
 
     def _submit(self, config: ScriptRunConfig, experiment: str, refresh_environment: bool) -> Run:
         return submit(

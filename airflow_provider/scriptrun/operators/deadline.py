@@ -40,6 +40,13 @@ class Deadline:
         if self._airflows is not None:
             signal.signal(signal.SIGALRM, self._airflows)
 
+    def seconds_left(self) -> float | None:
+        """Return how long the task may go on; ``None``: for ever. What Airflow set its alarm to is what counts."""
+        if self._airflows is None:
+            return None
+        left, _ = signal.getitimer(signal.ITIMER_REAL)
+        return left or None
+
     def heed(self) -> None:
         """Say that the deadline was seen: what follows (cancelling, collecting) is not interrupted any more."""
         self.passed = True

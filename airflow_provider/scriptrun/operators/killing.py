@@ -7,12 +7,9 @@ server was away for three heartbeats, when a deploy moves it. Killing hours of t
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import Any
 
 import structlog
-
-if TYPE_CHECKING:
-    from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
 log = structlog.get_logger(__name__)
 
@@ -45,11 +42,16 @@ def judge(states: dict[str, dict[str, str | None]], *, run_id: str, task_id: str
     return Verdict.RESCHEDULE if state == RUNNING else Verdict.LEAVE
 
 
-def ask(ti: RuntimeTaskInstanceProtocol) -> Verdict:
-    """Ask Airflow for the state of the task and judge. Not for a signal handler: it talks to the API server."""
+def ask(ti: Any) -> Verdict:
+    """Ask Airflow for the state of the task and judge. Not for a signal handler: it talks to the API server.
+
+    :param ti: the task instance of a worker or of a trigger: its ids are asked about.
+    """
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
     map_index = -1 if ti.map_index is None else ti.map_index
     try:
-        states = ti.get_task_states(
+        states = RuntimeTaskInstance.get_task_states(
             dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=None if map_index < 0 else map_index
         )
     except Exception as error:  # noqa: BLE001  whatever the reason: not knowing must not kill a run

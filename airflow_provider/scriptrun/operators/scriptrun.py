@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.configuration import conf
 
 from airflow_provider.scriptrun.config import ScriptRunConfig, template_value, with_overrides
 from airflow_provider.scriptrun.config.template import is_template
@@ -12,10 +15,14 @@ from airflow_provider.scriptrun.operators import retries as retrying
 from airflow_provider.scriptrun.operators.experiment_name import experiment_name, refuse_experiment_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from airflow.sdk import Context, RetryPolicy
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
+
+    from airflow_provider.scriptrun.operators.attendance import Attendance
+    from airflow_provider.scriptrun.operators.deadline import Deadline
+    from airflow_provider.scriptrun.triggers.wait import Wait
 
 #: The operator's own fields that take the place of the config's, or are added to them.
 OVERRIDES = ("arguments", "compute_target", "environment_variables", "tags")
@@ -38,6 +45,8 @@ class ScriptRunOperator(BaseOperator):
     :param tags: added to the config's, and win over them.
     :param refresh_environment: resolve the environment's requirements again at every run that starts, whatever the
         target has kept. Not templated.
+    :param deferrable: wait in the triggerer for a run that takes longer than ``[scriptrun] defer_after_seconds``, with
+        no worker slot held. Default: ``[operators] default_deferrable``.
     :param retries: Default: what ``default_args`` or ``[core] default_task_retries`` say, else three, which then are
         not spent on a script that fails (see ``retry_policy``).
     :param retry_policy: Default: one that gives up at once where another try would end in the same way.
@@ -65,6 +74,7 @@ class ScriptRunOperator(BaseOperator):
         environment_variables: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         refresh_environment: bool = False,
+        deferrable: bool | None = None,
         retries: int | None = None,
         retry_policy: RetryPolicy | None = None,
         **kwargs: Any,
@@ -79,6 +89,7 @@ class ScriptRunOperator(BaseOperator):
         self.environment_variables = environment_variables
         self.tags = tags
         self.refresh_environment = refresh_environment
+        self.deferrable = _default_deferrable() if deferrable is None else deferrable
         self._told_to_stop = False
         _refuse_mistakes(vars(self))
 
@@ -101,14 +112,52 @@ class ScriptRunOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit or join the run, follow it to its end, collect what it left, and return its record."""
-        from airflow_provider.scriptrun.operators.attendance import Attendance
+        return self._attend(context, defers=self.deferrable)
+
+    def resume(self, context: Context, event: dict[str, Any], experiment: str) -> dict[str, Any]:
+        """Go on behind the trigger: collect what the run left, and return its record."""
+        from airflow_provider.scriptrun.operators.deadline import Deadline
+        from airflow_provider.scriptrun.triggers.wait import DEADLINE, NOT_STARTED
+
+        if event["why"] == NOT_STARTED:  # its starter died before it began: it is asked for once more
+            return self._attend(context, defers=False)
+        with Deadline(is_set=self.execution_timeout is not None) as deadline:
+            attendance = self._attendance(context, deadline)
+            return attendance.resume(
+                event["run_id"], experiment, event["cursor"], is_over_time=event["why"] == DEADLINE
+            )
+
+    def _decide(self, context: Context) -> None:
+        """Settle what is run, where that is not known before the task runs."""
+
+    def _attend(self, context: Context, *, defers: bool) -> dict[str, Any]:
         from airflow_provider.scriptrun.operators.deadline import Deadline
 
+        self._decide(context)
         config = ScriptRunConfig.from_rendered(with_overrides(self.config, **_overrides(vars(self))))
         experiment = self.experiment or experiment_name(context["dag"].dag_id)
         with Deadline(is_set=self.execution_timeout is not None) as deadline:
-            attendance = Attendance(context, self.log, told_to_stop=lambda: self._told_to_stop, deadline=deadline)
+            defer = partial(self._wait_elsewhere, experiment) if defers else None
+            attendance = self._attendance(context, deadline, defer)
             return attendance.attend(config, experiment, refresh_environment=self.refresh_environment)
+
+    def _attendance(
+        self, context: Context, deadline: Deadline, defer: Callable[[Wait], NoReturn] | None = None
+    ) -> Attendance:
+        from airflow_provider.scriptrun.operators.attendance import Attendance
+
+        return Attendance(context, self.log, told_to_stop=lambda: self._told_to_stop, deadline=deadline, defer=defer)
+
+    def _wait_elsewhere(self, experiment: str, wait: Wait) -> NoReturn:
+        from airflow_provider.scriptrun.triggers.run_over import ScriptRunTrigger
+
+        trigger = ScriptRunTrigger(asdict(wait))
+        self.defer(trigger=trigger, method_name="resume", kwargs={"experiment": experiment})
+        raise AssertionError("a task that defers ends there")
+
+
+def _default_deferrable() -> bool:
+    return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
 
 
 def _overrides(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,14 @@ def last_watched(store: LineageStore, lineage: Lineage) -> float:
     return max(lineage.watched_at, float(document.get("at", 0.0)))
 
 
-def save_cursor(store: LineageStore, cursor: Cursor) -> None:
-    """Store how far this watcher has come, and when that was."""
-    store.set(CURSOR, {**cursor.document(), "at": time.time()})
+def save_cursor(store: LineageStore, cursor: Cursor, *, handed_over: bool = False) -> None:
+    """Store how far this watcher has come, and when that was.
+
+    :param handed_over: from here on somebody watches who cannot write to this store: a triggerer.
+    """
+    store.set(CURSOR, {**cursor.document(), "at": time.time(), "handed_over": handed_over})
+
+
+def is_handed_over(store: LineageStore) -> bool:
+    """Whether the latest watcher that wrote to this store has handed the run over to one that cannot."""
+    return bool((store.get(CURSOR) or {}).get("handed_over"))

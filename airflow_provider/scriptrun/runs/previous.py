@@ -9,8 +9,9 @@ import time
 from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.errors import OtherHostError, TargetRefusedError
+from airflow_provider.scriptrun.runs import lineage
 from airflow_provider.scriptrun.runs.lease import over_at
-from airflow_provider.scriptrun.runs.lineage import last_watched
+from airflow_provider.scriptrun.runs.lineage import is_handed_over
 from airflow_provider.scriptrun.runs.reach import Patience, reach
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason
 
@@ -21,11 +22,16 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.runs.reporter import Reporter
     from airflow_provider.scriptrun.runs.settings import Settings
     from airflow_provider.scriptrun.runs.surroundings import Surroundings
+    from airflow_provider.scriptrun.runs.trail import Trail
     from airflow_provider.scriptrun.targets.contract import ComputeTarget
 
 
 def leave(
-    ours: Lineage, store: LineageStore, surroundings: Surroundings, reporter: Reporter, should_stop: Callable[[], bool]
+    ours: Lineage,
+    watched_at: float | None,
+    surroundings: Surroundings,
+    reporter: Reporter,
+    should_stop: Callable[[], bool],
 ) -> None:
     """See the lineage's run dead on the target that it was started on, since another one is configured now.
 
@@ -39,7 +45,7 @@ def leave(
             reporter,
             lambda: _end(target, ours, reporter),
             should_stop=should_stop,
-            patience=patience(ours, store, surroundings.settings, is_here=False),
+            patience=patience(ours, watched_at, surroundings.settings, is_here=False),
         )
 
 
@@ -59,13 +65,13 @@ def _end(target: ComputeTarget, ours: Lineage, reporter: Reporter) -> None:
         )
 
 
-def patience(ours: Lineage, store: LineageStore, settings: Settings, *, is_here: bool = True) -> Patience:
+def patience(ours: Lineage, watched_at: float | None, settings: Settings, *, is_here: bool = True) -> Patience:
     """Return the patience with a target that may have the lineage's run: until that has surely ended itself.
 
     :param is_here: the target is the one that is configured; one that is not is not waited for without an end.
     """
     at_least = settings.unreachable_after_seconds
-    over = _over_at(ours, store)
+    over = _over_at(ours, watched_at)
     if over is not None and at_least:
         seconds: float | None = max(over - time.time(), at_least)
     else:
@@ -76,11 +82,11 @@ def patience(ours: Lineage, store: LineageStore, settings: Settings, *, is_here:
     )
 
 
-def explain_other_host(error: OtherHostError, ours: Lineage, store: LineageStore) -> OtherHostError:
+def explain_other_host(error: OtherHostError, ours: Lineage, watched_at: float | None) -> OtherHostError:
     """Return the error with what there is to do about it: the run may be alive where it is."""
-    over = _over_at(ours, store)
+    over = _over_at(ours, watched_at)
     if over is None:
-        when = "It has no [scriptrun] orphan_after_seconds, so somebody has to end it there"
+        when = "Nothing says that it ends by itself, so somebody has to end it there"
     else:
         left = max(0.0, over - time.time())
         when = f"In {left:.0f} s it will have ended itself, unwatched, and a new try may start here"
@@ -88,13 +94,24 @@ def explain_other_host(error: OtherHostError, ours: Lineage, store: LineageStore
     return type(error)(error.what, why=error.why, advice=advice)
 
 
-def has_surely_ended(ours: Lineage, store: LineageStore) -> bool:
+def has_surely_ended(ours: Lineage, watched_at: float | None) -> bool:
     """Whether nobody has watched the lineage's run for so long that it must have ended itself."""
-    over = _over_at(ours, store)
+    over = _over_at(ours, watched_at)
     return over is not None and time.time() > over
 
 
-def _over_at(ours: Lineage, store: LineageStore) -> float | None:
-    if ours.orphan_after_s is None:
+def last_watched(ours: Lineage, store: LineageStore, trail: Trail) -> float | None:
+    """Return when somebody last watched a run of this lineage, in seconds since the epoch.
+
+    ``None``: a triggerer watches it, or did, and has left no word of when. That is no reason to take it for dead.
+    """
+    left = trail.watched_at()
+    if left is None and is_handed_over(store):
         return None
-    return over_at(last_watched(store, ours), orphan_after_s=ours.orphan_after_s, grace_s=ours.grace_s)
+    return max(lineage.last_watched(store, ours), left or 0.0)
+
+
+def _over_at(ours: Lineage, watched_at: float | None) -> float | None:
+    if ours.orphan_after_s is None or watched_at is None:
+        return None
+    return over_at(watched_at, orphan_after_s=ours.orphan_after_s, grace_s=ours.grace_s)

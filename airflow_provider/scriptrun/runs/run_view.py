@@ -104,7 +104,8 @@ class RunView:
         Raises :class:`RunFailedError` once that has lasted for so long that the run has surely ended itself.
         """
         silent = time.monotonic() - trouble.reached_at
-        if lease.has_surely_ended(silent, orphan_after_s=self.orphan_after_s, grace_s=self.grace_s):
+        longest = lease.longest_silence_s(orphan_after_s=self.orphan_after_s, grace_s=self.grace_s)
+        if longest is not None and silent > longest:
             raise RunFailedError(
                 f"Run {self.cursor.run_id} could not be reached for {silent:.0f} s (unreachable)",
                 why=f"by now nobody has watched it for so long that it has ended itself. {trouble.error}",
@@ -115,12 +116,21 @@ class RunView:
 
     def look(self) -> None:
         """Show what shows by the clock, and store how far this has come where it is time to."""
+        self.tick()
+        if self.is_due:
+            self.store()
+
+    def tick(self) -> None:
+        """Show what shows by the clock: the latest state of a progress bar."""
         now = time.monotonic()
         self._log.tick(now)
         self._build.tick(now)
-        age = now - self._saved_at
-        if age >= WATCHED_SECONDS or (age >= SAVE_SECONDS and self._shown_offsets() != self._saved):
-            self.store()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to store how far this has come."""
+        age = time.monotonic() - self._saved_at
+        return age >= WATCHED_SECONDS or (age >= SAVE_SECONDS and self._shown_offsets() != self._saved)
 
     def store(self) -> None:
         """Store how far this has come."""

@@ -76,6 +76,17 @@ class Settings:
     cancel_grace_seconds: float = _option(
         30.0, "How many seconds a cancelled script has between SIGTERM and SIGKILL.", "90"
     )
+    defer_after_seconds: float = _option(
+        30.0,
+        "A deferrable task waits in its worker for so many seconds first, so that short runs never defer.",
+        "120",
+    )
+    triggerer_shares_host: bool = _option(
+        False,
+        "Whether the triggerer runs on the worker's own host, so that runs on `local` can be watched from there. "
+        "Elsewhere a deferrable task on `local` waits in its worker.",
+        "True",
+    )
     poll_wait_seconds: float = _option(20.0, "How many seconds a request for news may wait on the target.", "10")
     unreachable_after_seconds: int = _option(
         600,
@@ -150,9 +161,20 @@ def options() -> Iterator[Option]:
         yield Option(item.name, kind, item.default, item.metadata["description"], item.metadata["example"])
 
 
+def _flag(option: Option, text: str) -> bool:
+    """Read a truth value as Airflow's own configuration does."""
+    if text.lower() in ("t", "true", "1"):
+        return True
+    if text.lower() in ("f", "false", "0"):
+        return False
+    raise ConfigurationError(f"[scriptrun] {option.name} = {text!r} is not valid", advice="Write True or False")
+
+
 def _convert(option: Option, text: str) -> Any:
     if option.type == "string":
         return text
+    if option.type == "boolean":
+        return _flag(option, text)
     try:
         value = int(text) if option.type == "integer" else float(text)
     except ValueError:

@@ -38,6 +38,7 @@ from airflow_provider.scriptrun.runs.request import (
 from airflow_provider.scriptrun.runs.run import Run
 from airflow_provider.scriptrun.runs.run_folder import RunFolder
 from airflow_provider.scriptrun.runs.start import Start
+from airflow_provider.scriptrun.runs.trail import Trail
 from airflow_provider.scriptrun.supervisor.protocol.canonical import digest
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class _Submission:
                 return self._start(target, here, ours, work)
             except OtherHostError as error:
                 if ours is not None and ours.host_id:
-                    raise previous.explain_other_host(error, ours, self.lineage) from error
+                    raise previous.explain_other_host(error, ours, self._watched_at(ours)) from error
                 # It was said from memory, and another machine answers under the name by now.
                 return self._start(target, target.host(anew=True), ours, work)
         except BaseException:
@@ -252,18 +253,22 @@ class _Submission:
         if ours is None:
             return None
         # Who watches a run under an id of the caller's is not stored, so nothing is sure about its end.
-        has_ended = not self.given_id and previous.has_surely_ended(ours, self.lineage)
+        has_ended = not self.given_id and previous.has_surely_ended(ours, self._watched_at(ours))
         if ours.connection != name:
             if not has_ended:
                 self._leave(ours)
             return None
         return replace(ours, host_id="") if has_ended else ours
 
+    def _watched_at(self, ours: Lineage) -> float | None:
+        trail = Trail(self.workspace.objects, layout.run_folder(self.experiment, ours.run_id))
+        return previous.last_watched(ours, self.lineage, trail)
+
     def _leave(self, ours: Lineage) -> None:
         try:
-            previous.leave(ours, self.lineage, self.surroundings, self.reporter, self.should_stop)
+            previous.leave(ours, self._watched_at(ours), self.surroundings, self.reporter, self.should_stop)
         except TargetUnreachableError:
-            if self.given_id or not previous.has_surely_ended(ours, self.lineage):
+            if self.given_id or not previous.has_surely_ended(ours, self._watched_at(ours)):
                 raise
 
     def _store(self, ours: Lineage | None, name: str, here: HostFacts, limits: Limits) -> Lineage:
@@ -309,7 +314,7 @@ class _Submission:
                 return first()
             except TargetUnreachableError:
                 patience = (
-                    previous.patience(ours, self.lineage, self.settings)
+                    previous.patience(ours, self._watched_at(ours), self.settings)
                     if ours is not None and ours.host_id
                     else patience_without_run(self.settings)
                 )
@@ -317,4 +322,4 @@ class _Submission:
         except OtherHostError as error:
             if ours is None:
                 raise
-            raise previous.explain_other_host(error, ours, self.lineage) from error
+            raise previous.explain_other_host(error, ours, self._watched_at(ours)) from error

@@ -1,0 +1,172 @@
+"""Waits in the triggerer for the end of one run, and shows its log meanwhile.
+
+All runs on a host share one thread, one connection and one question; a trigger is one of their readers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider.scriptrun.errors import ScriptRunError, TargetError
+from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
+from airflow_provider.scriptrun.operators import killing
+from airflow_provider.scriptrun.operators.task_log import TaskLog
+from airflow_provider.scriptrun.runs.host_watches import shared
+from airflow_provider.scriptrun.runs.poller import is_not_started
+from airflow_provider.scriptrun.runs.reach import Trouble
+from airflow_provider.scriptrun.runs.run_view import RunView
+from airflow_provider.scriptrun.runs.trail import Trail
+from airflow_provider.scriptrun.runs.workspace import Workspace
+from airflow_provider.scriptrun.supervisor.protocol.status import Reason
+from airflow_provider.scriptrun.targets.contract import Cursor, Handle, News, Stream
+from airflow_provider.scriptrun.targets.registry import open_handle
+from airflow_provider.scriptrun.triggers.wait import DEADLINE, NOT_STARTED, OVER, TROUBLE, Wait
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from airflow_provider.scriptrun.runs.host_watch import Subscription
+
+#: How often a trigger comes up without news: for its deadline, for progress bars, to store how far it has come.
+LOOK_SECONDS = 10.0
+#: More text than this is turned into lines in another thread: 1,000 other triggers share the event loop.
+INLINE_BYTES = 16 * 1024
+#: Airflow grants on_kill 30 s. Asking for a cancel takes milliseconds, the supervisor does the rest.
+KILL_WAIT_SECONDS = 1.0
+
+
+class ScriptRunTrigger(BaseTrigger):
+    """Fires once: with the run's id, why (it is over, the deadline passed, ...), and how far its log was shown.
+
+    What was shown stands in the run's folder of the workspace, where the triggerer can reach it, so that another
+    triggerer goes on there.
+
+    :param wait: see :class:`Wait`; unknown fields are a later release's, and are ignored.
+    """
+
+    def __init__(self, wait: dict[str, Any]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        known = {name: wait[name] for name in Wait.__dataclass_fields__ if name in wait}
+        self.wait = Wait(**known)
+        self._subscription: Subscription | None = None
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what another process makes this trigger from."""
+        return f"{type(self).__module__}.{type(self).__name__}", {"wait": asdict(self.wait)}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Follow the run, and yield the one event."""
+        why, view = await self._follow()
+        cursor = self.wait.cursor if view is None else view.shown.document()
+        event = {"run_id": self.wait.handle["run_id"], "why": why, "cursor": cursor}
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def cleanup(self) -> None:
+        """Let go of the shared watch. The run does not notice."""
+        if self._subscription is not None:
+            self._subscription.stop()
+
+    async def on_kill(self) -> None:
+        """Cancel the run of a task that a person ended. Airflow also calls this when it moved the trigger elsewhere."""
+        verdict = await asyncio.to_thread(killing.ask, self.task_instance)
+        if verdict is not killing.Verdict.CANCEL:
+            self.log.info("This trigger was stopped, the task was not ended: its run goes on.")
+            return
+        self.log.warning("The task was ended; its run is cancelled.")
+        with contextlib.suppress(TargetError):  # a lease ends what cannot be reached
+            await asyncio.to_thread(self._cancel)
+
+    def _cancel(self) -> None:
+        handle = Handle.from_document(self.wait.handle)
+        with open_handle(handle, AirflowSurroundings()) as target:
+            target.cancel(handle.run_id, lineage=handle.lineage, reason=Reason.CANCELED, wait_s=KILL_WAIT_SECONDS)
+
+    async def _follow(self) -> tuple[str, RunView | None]:
+        heard: asyncio.Queue[News | Trouble | Exception] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        view = None
+
+        def hear(what: News | Trouble | Exception) -> None:
+            loop.call_soon_threadsafe(heard.put_nowait, what)
+
+        try:
+            view = await asyncio.to_thread(self._open_view)
+            handle = Handle.from_document(self.wait.handle)
+            subscription = await asyncio.to_thread(shared.follow, handle, view.cursor, hear, AirflowSurroundings())
+            self._subscription = subscription
+            return await self._listen(heard, view, subscription), view
+        except ScriptRunError as error:
+            self.log.warning("%s The task asks the target itself.", error)
+            return TROUBLE, view
+
+    def _open_view(self) -> RunView:
+        """Look up secrets, and how far another triggerer has come. Asks Airflow and the workspace: not in the loop."""
+        surroundings = AirflowSurroundings()
+        for reference in self.wait.secrets:
+            surroundings.secret(reference)  # from now on the masker knows it
+        cursor = Cursor.from_document(self.wait.cursor)
+        options = surroundings.settings.storage_options
+        trail = Trail(Workspace(self.wait.workspace, storage_options=options).objects, self.wait.folder)
+        return RunView(
+            cursor=trail.furthest(cursor),
+            reporter=TaskLog(self.log),
+            log_name=self.wait.log_uri,
+            log_cap_bytes=surroundings.settings.task_log_cap_bytes,
+            orphan_after_s=self.wait.orphan_after_s,
+            grace_s=self.wait.grace_s,
+            save=trail.leave,
+        )
+
+    async def _listen(
+        self, heard: asyncio.Queue[News | Trouble | Exception], view: RunView, subscription: Subscription
+    ) -> str:
+        is_log_left_out = False
+        while True:
+            what = await self._next(heard)
+            if isinstance(what, Trouble):
+                view.struggle(what)
+            elif isinstance(what, News):
+                await _in_thread_if(_is_large(what), view.take, what)
+                subscription.taken()
+                if what.is_last:
+                    if not view.is_log_capped:  # else the worker shows its end
+                        await asyncio.to_thread(view.finish)
+                    return OVER
+                if is_not_started(what):
+                    return NOT_STARTED
+            elif what is not None:
+                raise what if isinstance(what, ScriptRunError) else TargetError("The watch failed", why=repr(what))
+            view.tick()
+            if view.is_due:
+                await asyncio.to_thread(view.store)
+            if self.wait.deadline is not None and time.time() >= self.wait.deadline:
+                return DEADLINE
+            if view.is_log_capped and not is_log_left_out:
+                is_log_left_out = True
+                subscription.leave_out(Stream.RUN_LOG)
+
+    async def _next(self, heard: asyncio.Queue[News | Trouble | Exception]) -> News | Trouble | Exception | None:
+        pause = LOOK_SECONDS
+        if self.wait.deadline is not None:
+            pause = min(pause, max(0.0, self.wait.deadline - time.time()))
+        try:
+            return await asyncio.wait_for(heard.get(), pause)
+        except asyncio.TimeoutError:  # another class than TimeoutError before Python 3.11
+            return None
+
+
+def _is_large(news: News) -> bool:
+    return sum(len(part.data) for part in news.parts) > INLINE_BYTES
+
+
+async def _in_thread_if(is_long: bool, call: Any, *arguments: Any) -> None:
+    if is_long:
+        await asyncio.to_thread(call, *arguments)
+    else:
+        call(*arguments)
