@@ -46,6 +46,8 @@ class Stored:
     xcom: dict[str, Any] = field(default_factory=dict)
     rendered: dict[str, Any] = field(default_factory=dict)
     away: bool = False  #: the API server cannot be reached
+    #: What the task waits for: ``classpath``, ``trigger_kwargs``, ``next_method``, ``next_kwargs``.
+    deferred: dict[str, Any] | None = None
     #: When the DAG run began: another DAG run of the same name began at another time.
     began: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat())
 
@@ -106,11 +108,18 @@ class FakeAirflow:
 
     def next_try(self) -> None:
         """Let the scheduler start the next try, after a failure or a worker that was lost."""
-        self._change(lambda s: _update(s, try_number=s.try_number + 1, state="running"))
+        self._change(lambda s: _update(s, try_number=s.try_number + 1, state="running", deferred=None))
 
     def again(self) -> None:
         """Let the scheduler start the same try again, after it was rescheduled."""
         self._change(lambda s: _update(s, state="running"))
+
+    def fire(self, event: Any) -> None:
+        """Let the trigger fire: the same try goes on, in another process, with the event's payload."""
+        waiting = self.stored.deferred
+        assert waiting is not None, "the task is not deferred"
+        waiting["next_kwargs"] = {**(waiting["next_kwargs"] or {}), "event": json.loads(json.dumps(event))}
+        self._change(lambda s: _update(s, state="running", deferred=waiting))
 
     def clear(self) -> None:
         """Do what Clear does, and start the try that follows (``clear_task_instances``)."""
@@ -121,6 +130,7 @@ class FakeAirflow:
                 try_number=s.try_number + 1,
                 clear_number=s.clear_number + 1,
                 state="running",
+                deferred=None,
             )
         )
 
@@ -198,11 +208,14 @@ class FakeAirflow:
         if "state-store" in path or "/store/" in path or head == "store":
             return self._state_store(request.method, name, body)
         if path.endswith("/state"):
+            if body.get("state") == "deferred":
+                self._change(lambda s: _update(s, state="deferred", deferred=body))
             return httpx.Response(204)
         return httpx.Response(200, json={"text": "ok"})
 
     def _context(self) -> dict[str, Any]:
         stored = self.stored
+        waiting = stored.deferred or {}
         return {
             "dag_run": {
                 "dag_id": "dag",
@@ -226,7 +239,9 @@ class FakeAirflow:
             "max_tries": stored.max_tries,
             "variables": [],
             "connections": [],
-            "xcom_keys_to_clear": list(stored.xcom),
+            "xcom_keys_to_clear": [] if waiting else list(stored.xcom),
+            "next_method": waiting.get("next_method"),
+            "next_kwargs": waiting.get("next_kwargs"),
             # task_instances._is_eligible_to_retry of the API server
             "should_retry": stored.max_tries != 0 and stored.try_number <= stored.max_tries,
         }

@@ -1,0 +1,291 @@
+"""A run that takes long is waited for in the triggerer: once per try, live, and without giving anything up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+from airflow_provider.scriptrun import (
+    RunTimeoutError,
+    ScriptFailedError,
+    ScriptRunConfig,
+    ScriptRunOperator,
+)
+from airflow_provider.scriptrun.runs.host_watches import shared
+from airflow_provider.scriptrun.triggers.run_over import ScriptRunTrigger
+from airflow_provider.scriptrun.triggers.wait import DEADLINE, OVER
+from tests.airflow.harness import RUN_ID, FakeAirflow, Outcome
+from tests.airflow.project import SCRIPT, Project, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.slow
+
+#: Beyond what any of these tests waits for.
+PATIENCE_SECONDS = 60.0
+WHOLE_LOG = b"line 0\nline 1\nline 2\ndone\n"
+
+
+@pytest.fixture(autouse=True)
+def _defers_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("AIRFLOW__SCRIPTRUN__DEFER_AFTER_SECONDS", "0")
+    monkeypatch.setenv("AIRFLOW__SCRIPTRUN__TRIGGERER_SHARES_HOST", "True")
+    yield
+    shared.close()
+
+
+def operator(project: Project, script: str = SCRIPT, **options: Any) -> ScriptRunOperator:
+    project.write_dag(script=script)
+    with DAG("dag") as dag:
+        made = ScriptRunOperator(
+            task_id="train",
+            config=ScriptRunConfig("code", "train.py", [str(project.traces)], **options.pop("config", {})),
+            deferrable=options.pop("deferrable", True),
+            **options,
+        )
+    dag.fileloc = str(project.dags / "dag.py")
+    return made
+
+
+def trigger_of(airflow: FakeAirflow) -> ScriptRunTrigger:
+    """The trigger as a triggerer makes it from what Airflow keeps of it: plain JSON."""
+    kept = json.loads(json.dumps(airflow.stored.deferred))
+    assert kept["classpath"] == f"{ScriptRunTrigger.__module__}.{ScriptRunTrigger.__name__}"
+    made = ScriptRunTrigger(**kept["trigger_kwargs"])
+    made.task_instance = SimpleNamespace(dag_id="dag", task_id="train", run_id=RUN_ID, map_index=-1)
+    return made
+
+
+class Triggerer:
+    """One trigger in an event loop of its own, in a thread; its log's lines in ``lines``."""
+
+    def __init__(self, trigger: ScriptRunTrigger) -> None:
+        self._trigger = trigger
+        self.event: Any = None
+        self.lines: list[str] = []
+        self._loop = asyncio.new_event_loop()
+        self._task = self._loop.create_task(self._run())
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._quietly(),))
+        self._thread.start()
+
+    async def _run(self) -> None:
+        log = SimpleNamespace(info=self.lines.append, warning=self.lines.append)
+        type(self._trigger).log = log  # the triggerer's own writes a file
+        try:
+            async for event in self._trigger.run():
+                self.event = event.payload
+        finally:
+            await self._trigger.cleanup()
+
+    async def _quietly(self) -> None:
+        await asyncio.wait([self._task])
+
+    def wait(self) -> Any:
+        self._thread.join(PATIENCE_SECONDS)
+        assert not self._thread.is_alive(), self.lines
+        self._loop.close()
+        if not self._task.cancelled() and self._task.exception():
+            raise self._task.exception()  # type: ignore[misc]
+        return self.event
+
+    def stop(self) -> None:
+        """End the trigger as a triggerer does that is told to stop."""
+        self._loop.call_soon_threadsafe(self._task.cancel)
+        self.wait()
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    yield
+    if "log" in vars(ScriptRunTrigger):
+        del ScriptRunTrigger.log
+
+
+def deferred(project: Project, task: ScriptRunOperator, airflow: FakeAirflow) -> Outcome:
+    """Run a try whose script waits, up to where it defers."""
+    project.hold()
+    outcome = airflow.run(task)
+    assert airflow.stored.state == "deferred", outcome.log
+    until(project.starts, "the script's start")
+    return outcome
+
+
+def finish(airflow: FakeAirflow, task: ScriptRunOperator) -> Outcome:
+    """Run a try to its end, through the triggerer where it defers."""
+    outcome = airflow.run(task)
+    if airflow.stored.state == "deferred":
+        airflow.fire(Triggerer(trigger_of(airflow)).wait())
+        outcome = airflow.run(task)
+    return outcome
+
+
+def test_a_short_run_never_defers(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__SCRIPTRUN__DEFER_AFTER_SECONDS", "30")
+    airflow = FakeAirflow()
+    outcome = airflow.run(operator(project))
+    assert outcome.state == "success", outcome.log
+    assert airflow.stored.deferred is None
+
+
+def test_a_long_run_is_waited_for_in_the_triggerer_and_runs_once(project: Project) -> None:
+    airflow, task = FakeAirflow(), operator(project)
+    deferred(project, task, airflow)
+    triggerer = Triggerer(trigger_of(airflow))
+    until(lambda: "line 2" in triggerer.lines or "line 2" in str(airflow.stored), "the log in the triggerer")
+    project.release()
+    event = triggerer.wait()
+    assert event["why"] == OVER
+    assert triggerer.lines.count("done") == 1
+    airflow.fire(event)
+    outcome = airflow.run(task)
+    assert outcome.state == "success", outcome.log
+    assert outcome.record["status"] == "Completed"
+    assert len(project.starts()) == 1
+    assert project.run_log(outcome.record["run_id"]) == WHOLE_LOG
+    assert "done" not in outcome.lines, "what the triggerer showed is not shown again"
+
+
+def test_a_script_that_fails_meanwhile_fails_the_task(project: Project) -> None:
+    airflow, task = FakeAirflow(), operator(project)
+    deferred(project, task, airflow)
+    (project.traces / "fail").touch()
+    triggerer = Triggerer(trigger_of(airflow))
+    project.release()
+    airflow.fire(triggerer.wait())
+    outcome = airflow.run(task)
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, ScriptFailedError)
+    assert outcome.error.exit_code == 3
+    assert "no convergence" in str(outcome.error)
+
+
+def test_what_airflow_keeps_of_a_trigger_holds_no_secret_and_the_triggerer_masks_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_TOKEN", "hunter2-hunter2")
+    airflow = FakeAirflow(variables={"TOKEN": "hunter2-hunter2"})
+    task = operator(project, config={"secret_variables": {"TOKEN": "var:TOKEN"}})
+    deferred(project, task, airflow)
+    assert "hunter2" not in json.dumps(airflow.stored.deferred)
+    triggerer = Triggerer(trigger_of(airflow))
+    project.release()
+    assert triggerer.wait()["why"] == OVER
+    from airflow.sdk._shared.secrets_masker import redact
+
+    assert redact("it is hunter2-hunter2") == "it is ***"
+
+
+def test_the_log_goes_on_where_the_triggerer_stopped_that_was_restarted(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider.scriptrun.runs.run_view.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("airflow_provider.scriptrun.triggers.run_over.LOOK_SECONDS", 0.05)
+    airflow, task = FakeAirflow(), operator(project)
+    first_lines = deferred(project, task, airflow).lines
+    first = Triggerer(trigger_of(airflow))
+    until(lambda: "line 2" in first.lines + first_lines, "the log in the triggerer")
+    until(lambda: list(project.workspace.glob("**/watched.json")) or "line 2" in first_lines, "word of how far it is")
+    first.stop()
+    second = Triggerer(trigger_of(airflow))
+    project.release()
+    assert second.wait()["why"] == OVER
+    shown = first_lines + first.lines + second.lines
+    assert [shown.count(line) for line in ("line 0", "line 1", "line 2", "done")] == [1, 1, 1, 1]
+    assert len(project.starts()) == 1
+
+
+@pytest.mark.parametrize("state", ["failed", "success", None])
+def test_a_person_who_ends_the_task_ends_its_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch, state: str | None
+) -> None:
+    airflow, task = FakeAirflow(), operator(project)
+    deferred(project, task, airflow)
+    trigger = trigger_of(airflow)
+    answer = {RUN_ID: {"train": state}} if state else {}
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(lambda **_: answer))
+    asyncio.run(trigger.on_kill())
+    run_id, _ = project.starts()[0]
+    until(lambda: project.status(run_id)["status"] == "Canceled", "the run's end")
+
+
+@pytest.mark.parametrize("state", ["deferred", "running", "queued", "scheduled", "up_for_retry"])
+def test_a_trigger_that_airflow_moved_leaves_the_run_alone(
+    project: Project, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    airflow, task = FakeAirflow(), operator(project)
+    deferred(project, task, airflow)
+    trigger = trigger_of(airflow)
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(lambda **_: {RUN_ID: {"train": state}}))
+    asyncio.run(trigger.on_kill())
+    triggerer = Triggerer(trigger_of(airflow))
+    project.release()
+    event = triggerer.wait()
+    airflow.fire(event)
+    assert airflow.run(task).state == "success"
+
+
+def test_its_time_passes_in_the_triggerer_too(project: Project) -> None:
+    airflow, task = FakeAirflow(), operator(project, execution_timeout=timedelta(seconds=5))
+    deferred(project, task, airflow)
+    event = Triggerer(trigger_of(airflow)).wait()
+    assert event["why"] == DEADLINE
+    airflow.fire(event)
+    outcome = airflow.run(task)
+    assert isinstance(outcome.error, RunTimeoutError), outcome.log
+    run_id, _ = project.starts()[0]
+    assert project.status(run_id)["reason"] == "timeout"
+    assert project.run_log(run_id) == b"line 0\nline 1\nline 2\n", "what it left is collected"
+
+
+def test_a_task_that_is_cleared_while_it_waits_starts_anew(project: Project) -> None:
+    airflow, task = FakeAirflow(), operator(project)
+    deferred(project, task, airflow)
+    airflow.clear()
+    project.release()
+    (project.traces / "ran").rename(project.traces / "ran before")
+    outcome = finish(airflow, task)
+    assert outcome.state == "success", outcome.log
+    assert len(project.starts()) == 1
+    before = (project.traces / "ran before").read_text().split()[0]
+    assert project.status(before)["status"] in ("Canceled", "Completed")
+
+
+def test_a_retry_joins_the_run_that_a_lost_triggerer_watched(project: Project) -> None:
+    airflow, task = FakeAirflow(retries=2), operator(project)
+    deferred(project, task, airflow)
+    airflow.next_try()
+    project.release()
+    outcome = finish(airflow, task)
+    assert outcome.state == "success", outcome.log
+    assert len(project.starts()) == 1
+
+
+def test_the_worker_waits_for_a_run_on_its_own_host(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__SCRIPTRUN__TRIGGERER_SHARES_HOST", "False")
+    airflow = FakeAirflow()
+    outcome = airflow.run(operator(project))
+    assert (outcome.state, airflow.stored.deferred) == ("success", None), outcome.log
+    assert "triggerer_shares_host" in outcome.log
+
+
+def test_deferrable_by_default_is_airflows_own_setting(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert operator(project, deferrable=None).deferrable is False
+    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
+    assert operator(project, deferrable=None).deferrable is True
+
+
+def test_a_trigger_of_a_later_release_still_loads() -> None:
+    wait = {"handle": {"run_id": "r"}, "cursor": {}, "workspace": "/w", "folder": "f", "log_uri": "l", "new": 1}
+    trigger = ScriptRunTrigger(wait)
+    _, kwargs = trigger.serialize()
+    assert ScriptRunTrigger(**kwargs).wait == trigger.wait
+    assert "new" not in kwargs["wait"]
