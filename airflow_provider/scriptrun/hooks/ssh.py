@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowException
 
 from airflow_provider.scriptrun.errors import ConfigurationError
 from airflow_provider.scriptrun.hooks.ssh_errors import UnknownHostKey, explained, unreadable_key
+from airflow_provider.scriptrun.hooks.ssh_transport import transport_factory
 from airflow_provider.scriptrun.supervisor.protocol.canonical import canonical_json, digest
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ BANNER_TIMEOUT_S = 30.0
 AUTHENTICATION_TIMEOUT_S = 30.0
 #: So often something goes over a quiet connection, so that no firewall between forgets it.
 KEEPALIVE_S = 30
-#: Authenticated encryption in one pass takes a third less of a core than counter mode with a separate code.
-FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 #: Where paramiko's own lines go: its connects and tracebacks are no news for a task's log.
 LOGGER = "airflow_provider.scriptrun.paramiko"
 logging.getLogger(LOGGER).setLevel(logging.CRITICAL)
@@ -171,7 +170,7 @@ def _connect(hook: SSHHook, known_hosts: Path | None, sock: Any, is_ours: bool) 
             channel_timeout=BANNER_TIMEOUT_S,
             disabled_algorithms=hook.disabled_algorithms,
             compress=False,  # what helps to be compressed is, before it comes here
-            transport_factory=_transport_factory(hook.ciphers),
+            transport_factory=transport_factory(hook.ciphers),
         )
         transport = client.get_transport()
     except BaseException:
@@ -183,18 +182,6 @@ def _connect(hook: SSHHook, known_hosts: Path | None, sock: Any, is_ours: bool) 
         raise paramiko.SSHException("the connection was closed at once")
     transport.set_keepalive(hook.keepalive_interval)
     return transport
-
-
-def _transport_factory(ciphers: Sequence[str] | None) -> Any:
-    def make(sock: Any, **options: Any) -> paramiko.Transport:
-        transport = paramiko.Transport(sock, **options)
-        security = transport.get_security_options()
-        known = tuple(security.ciphers)
-        first = [name for name in (ciphers or FIRST_CIPHERS) if name in known]
-        security.ciphers = first if ciphers and first else [*first, *(name for name in known if name not in first)]
-        return transport
-
-    return make
 
 
 def _set_host_keys(client: paramiko.SSHClient, hook: SSHHook, known_hosts: Path | None) -> None:
