@@ -143,6 +143,7 @@ if TYPE_CHECKING:
     )
     from airflow_provider.scriptrun.hooks.scriptrun import ScriptRunHook as ScriptRunHook
     from airflow_provider.scriptrun.operators.scriptrun import ScriptRunOperator as ScriptRunOperator
+    from airflow_provider.scriptrun.operators.trigger_form import script_run_params as script_run_params
     from airflow_provider.scriptrun.runs import Experiment as Experiment
     from airflow_provider.scriptrun.runs import Run as Run
     from airflow_provider.scriptrun.runs import Workspace as Workspace
@@ -201,6 +202,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "hooks.scriptrun": ("ScriptRunHook",),
     "operators.scriptrun": ("ScriptRunOperator",),
+    "operators.trigger_form": ("script_run_params",),
     "runs": ("Experiment", "Run", "Workspace"),
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}

@@ -38,6 +38,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.operators.scriptrun"]}],
         "hooks": [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.hooks.scriptrun"]}],
         "triggers": [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.triggers.run_over"]}],
+        "extra-links": [f"{PACKAGE}.links.run_links.{name}" for name in ("RunFolderLink", "CommitLink")],
         "task-decorators": [{"name": "script_run", "class-name": f"{PACKAGE}.decorators.script_run.script_run_task"}],
         "connection-types": [_local_connection(), _ssh_connection()],
         "config": {"scriptrun": {"description": "Where runs happen, and what they may take.", "options": _options()}},

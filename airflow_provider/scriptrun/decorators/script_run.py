@@ -11,7 +11,7 @@ from airflow.sdk.definitions.context import context_merge
 from airflow_provider.scriptrun.config import template_value
 from airflow_provider.scriptrun.config.template import is_template
 from airflow_provider.scriptrun.errors import ConfigurationError
-from airflow_provider.scriptrun.operators.scriptrun import STAND_IN, ScriptRunOperator
+from airflow_provider.scriptrun.operators.scriptrun import MAP_INDEX_TEMPLATE, STAND_IN, ScriptRunOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -73,6 +73,7 @@ def script_run_task(python_callable: Callable[..., Any] | None = None, **kwargs:
     :param kwargs: :class:`ScriptRunOperator`'s, without ``config``.
     """
     kwargs.setdefault("multiple_outputs", True)
+    kwargs.setdefault("map_index_template", MAP_INDEX_TEMPLATE)
     return task_decorator_factory(
         python_callable=python_callable, decorated_operator_class=ScriptRunDecoratedOperator, **kwargs
     )

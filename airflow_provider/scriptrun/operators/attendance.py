@@ -11,7 +11,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowRescheduleException,
 
 from airflow_provider.scriptrun.errors import RunCanceledError, RunFailedError, RunTimeoutError, ScriptRunError
 from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
-from airflow_provider.scriptrun.operators import killing, task_facts
+from airflow_provider.scriptrun.links.run_links import push_links
+from airflow_provider.scriptrun.operators import killing, outlets, task_facts
 from airflow_provider.scriptrun.operators.state import TaskState
 from airflow_provider.scriptrun.operators.task_log import TaskLog
 from airflow_provider.scriptrun.runs.lineage import Lineage, load_cursor, save_cursor
@@ -115,6 +116,7 @@ class Attendance:
             run.close()
 
     def _follow(self, run: Run, cursor: Cursor | None = None) -> dict[str, Any]:
+        push_links(run, self._context["ti"])
         if self._may_defer(run):
             self._defers_at = time.monotonic() + self._surroundings.settings.defer_after_seconds
         status = run.watch(self._reporter, should_stop=self._should_look_up, cursor=cursor)
@@ -189,6 +191,7 @@ class Attendance:
             self._push(record)
             run.mark_delivered()
             raise
+        outlets.tell(self._context, record, experiment_uri=run.experiment_uri)
         run.mark_delivered()
         return record
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,11 +12,12 @@ from airflow.sdk.configuration import conf
 
 from airflow_provider.scriptrun.config import ScriptRunConfig, template_value, with_overrides
 from airflow_provider.scriptrun.config.template import is_template
+from airflow_provider.scriptrun.links.run_links import CommitLink, RunFolderLink
 from airflow_provider.scriptrun.operators import retries as retrying
 from airflow_provider.scriptrun.operators.experiment_name import experiment_name, refuse_experiment_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from airflow.sdk import Context, RetryPolicy
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
 
 #: The operator's own fields that take the place of the config's, or are added to them.
 OVERRIDES = ("arguments", "compute_target", "environment_variables", "tags")
+#: A mapped task's instance is called after what tells it from its siblings.
+MAP_INDEX_TEMPLATE = "{{ task.label }}"
+#: Airflow's database keeps at most 250 of an instance's name.
+MAX_LABEL_CHARACTERS = 120
+LOCAL = "local"
 #: Checks the operator's own fields where the config is not known before the task runs.
 STAND_IN = {"source_directory": ".", "script": "script.py"}
 
@@ -63,6 +70,7 @@ class ScriptRunOperator(BaseOperator):
     )
     template_fields_renderers = {"config": "json", "arguments": "json", "environment_variables": "json", "tags": "json"}
     ui_color = "#e4f0e8"
+    operator_extra_links = (RunFolderLink(), CommitLink())
 
     def __init__(
         self,
@@ -90,6 +98,7 @@ class ScriptRunOperator(BaseOperator):
         self.tags = tags
         self.refresh_environment = refresh_environment
         self.deferrable = _default_deferrable() if deferrable is None else deferrable
+        self.shown_links: dict[str, str] = {}  #: what its buttons lead to, once the run was accepted
         self._told_to_stop = False
         _refuse_mistakes(vars(self))
 
@@ -100,11 +109,28 @@ class ScriptRunOperator(BaseOperator):
             # As a dictionary it is rendered, and other tasks' outputs in it are waited for.
             kwargs["config"] = template_value(kwargs["config"])
         _refuse_mistakes(kwargs)
+        kwargs.setdefault("map_index_template", MAP_INDEX_TEMPLATE)
         prepared = super().partial(**kwargs)
         if prepared.kwargs["retries"] is None:
             # The scheduler reads a mapped task's retries from here, before any of its operators is made.
             prepared.kwargs["retries"] = retrying.default_retries()
         return prepared
+
+    @property
+    def label(self) -> str:
+        """What tells this run from its siblings, in a few words: its arguments, and the target where it is not local.
+
+        The name of a mapped task's instance, where the task names none.
+        """
+        fields = with_overrides(dict(self.config), **_overrides(vars(self))) if isinstance(self.config, Mapping) else {}
+        run_config = fields.get("run_config") or {}
+        items = fields.get("arguments") or run_config.get("arguments") or ()
+        target = fields.get("compute_target") or run_config.get("target")
+        words = [items] if isinstance(items, str) else [str(item) for item in items]
+        if target and target != LOCAL:
+            words.append(f"on {target}")
+        text = " ".join(words)
+        return text if len(text) <= MAX_LABEL_CHARACTERS else f"{text[: MAX_LABEL_CHARACTERS - 1]}…"
 
     def on_kill(self) -> None:
         """Note that the task was told to stop. Runs in a signal handler: no lock, no log, no question to Airflow."""

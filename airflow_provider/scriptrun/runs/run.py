@@ -136,6 +136,11 @@ class Run:
         """Where the whole log is (or will be) in the workspace."""
         return self.folder.uri(layout.RUN_LOG)
 
+    @property
+    def experiment_uri(self) -> str:
+        """Where its experiment is in the workspace: the folder that its own folder is in."""
+        return self.workspace.objects.uri(layout.experiment_folder(self.experiment))
+
     def get_status(self) -> str:
         """Return Azure's name of the status, asked from the target while the run is not over.
 

@@ -1,0 +1,127 @@
+"""What stands on a task beside its record: buttons, asset events, the name of a mapped instance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import DAG, Asset, AssetAlias
+
+from airflow_provider.scriptrun import ScriptRunConfig, ScriptRunOperator
+from airflow_provider.scriptrun.operators import outlets
+from tests.airflow.harness import FakeAirflow
+from tests.airflow.project import SCRIPT, Project, until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+METRIC = """
+import json, os
+with open(os.environ["SCRIPTRUN_MESSAGES"], "a") as file:
+    file.write(json.dumps({"type": "metric", "name": "rmse", "value": 0.25}) + "\\n")
+"""
+
+
+def operator(project: Project, script: str = SCRIPT, **options: Any) -> ScriptRunOperator:
+    project.write_dag(script=script)
+    with DAG("dag") as dag:
+        config = ScriptRunConfig("code", "train.py", [str(project.traces)])
+        made = ScriptRunOperator(task_id="train", config=config, **options)
+    dag.fileloc = str(project.dags / "dag.py")
+    return made
+
+
+@pytest.mark.slow
+def test_the_runs_folder_can_be_opened_while_the_script_runs(project: Project) -> None:
+    airflow, seen = FakeAirflow(), []
+
+    def look(method: str, path: str) -> None:
+        if method == "POST" and path.endswith("_link_RunFolderLink"):
+            seen.append(bool(list(project.workspace.glob("**/run.log"))))
+
+    airflow.on_request = look
+    outcome = airflow.run(operator(project))
+    assert outcome.state == "success", outcome.log
+    assert seen[0] is False, "before the run was over"
+    folder = outcome.xcom["_link_RunFolderLink"]
+    assert folder == f"file://{next(project.workspace.glob('**/run.log')).parent}"
+
+
+class Events:
+    """Airflow's ``outlet_events``, as far as a task uses them."""
+
+    def __init__(self) -> None:
+        self.extra: dict[str, Any] = {}
+        self.added: list[tuple[Asset, Mapping[str, Any]]] = []
+
+    def __getitem__(self, outlet: Any) -> Events:
+        return self
+
+    def add(self, asset: Asset, extra: Mapping[str, Any]) -> None:
+        self.added.append((asset, extra))
+
+
+def test_an_asset_hears_which_run_it_was_and_an_alias_gets_an_asset_of_its_name() -> None:
+    record = {
+        "run_id": "churn_1_a",
+        "experiment": "churn",
+        "metrics": {"rmse": 0.25},
+        "outputs": {"uri": "s3://b/experiments/churn/churn_1_a/outputs"},
+        "snapshot": {"id": "ab" * 32},
+    }
+    events = Events()
+    task = type("Task", (), {"outlets": [Asset(name="model", uri="s3://b/model"), AssetAlias("models/churn")]})
+    context: Any = {"outlet_events": events, "ti": type("Instance", (), {"task": task})}
+    outlets.tell(context, record, experiment_uri="/srv/workspace/experiments/churn")
+    told = {
+        "run_id": "churn_1_a",
+        "experiment": "churn",
+        "metrics": {"rmse": 0.25},
+        "outputs": "s3://b/experiments/churn/churn_1_a/outputs",
+        "snapshot": "ab" * 32,
+    }
+    assert events.extra == told
+    ((asset, extra),) = events.added
+    assert (asset.name, asset.uri, extra) == ("models/churn", "file:///srv/workspace/experiments/churn", told)
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "label"),
+    [
+        ({"arguments": ["--lr", "0.1"]}, {}, "--lr 0.1"),
+        ({"arguments": ["--lr", "0.1"], "compute_target": "gpu1"}, {}, "--lr 0.1 on gpu1"),
+        ({"run_config": {"arguments": ["a"], "target": "gpu1"}}, {}, "a on gpu1"),
+        ({"arguments": ["a"]}, {"arguments": ["b"], "compute_target": "local"}, "b"),
+        ({}, {}, ""),
+        ({"arguments": ["x" * 500]}, {}, "x" * 119 + "…"),
+    ],
+    ids=str,
+)
+def test_a_mapped_instance_is_called_after_what_tells_it_apart(
+    config: dict[str, Any], options: dict[str, Any], label: str
+) -> None:
+    task = ScriptRunOperator(
+        task_id="train", config={"source_directory": "code", "script": "train.py", **config}, **options
+    )
+    assert task.label == label
+
+
+def test_a_mapped_task_has_readable_names_out_of_the_box_and_the_persons_own_win() -> None:
+    with DAG("dag"):
+        mapped = ScriptRunOperator.partial(task_id="a").expand(config=[ScriptRunConfig("code", "train.py")])
+        own = ScriptRunOperator.partial(task_id="b", map_index_template="{{ 1 }}").expand(config=[{}])
+    assert mapped.map_index_template == "{{ task.label }}"
+    assert own.map_index_template == "{{ 1 }}"
+
+
+@pytest.mark.slow
+def test_the_links_are_there_after_a_retry_too(project: Project) -> None:
+    airflow, task = FakeAirflow(retries=1), operator(project)
+    (project.traces / "fail").touch()
+    first = airflow.run(task)
+    assert first.xcom["_link_RunFolderLink"]
+    (project.traces / "fail").unlink()
+    airflow.next_try()
+    second = airflow.run(task)
+    assert second.xcom["_link_RunFolderLink"] != first.xcom["_link_RunFolderLink"]
+    until(project.starts, "a start")

@@ -1,0 +1,104 @@
+"""A form for whoever triggers a DAG: typed fields from the script's arguments, and their values back as arguments."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jinja2
+import pytest
+from airflow.sdk import DAG, Param
+
+from airflow_provider.scriptrun import ConfigurationError, ScriptRunConfig, ScriptRunOperator, script_run_params
+from airflow_provider.scriptrun.operators.trigger_form import ScriptRunParams
+
+
+def arguments(form: ScriptRunParams, **values: Any) -> list[str]:
+    """What the operator's ``arguments`` are rendered to, for what a person filled in."""
+    filled = {name: param.value for name, param in form.items()} | values
+    environment = jinja2.Environment(autoescape=False)  # as Airflow's
+    found: list[str] = json.loads(environment.from_string(form.arguments).render(params=filled))
+    return found
+
+
+def test_the_configurations_arguments_become_typed_fields() -> None:
+    config = ScriptRunConfig(
+        "code", "train.py", ["--lr", 0.1, "--max-epochs", 10, "--name", "first", "--verbose", "--seed", "-1"]
+    )
+    form = script_run_params(config)
+    assert {name: (param.value, param.schema["type"]) for name, param in form.items()} == {
+        "compute_target": ("local", "string"),
+        "lr": (0.1, "number"),
+        "max_epochs": (10, "integer"),
+        "name": ("first", "string"),
+        "verbose": (True, "boolean"),
+        "seed": (-1, "integer"),
+    }
+    assert arguments(form) == [*("--lr", "0.1", "--max-epochs", "10", "--name", "first", "--verbose", "--seed", "-1")]
+
+
+def test_what_a_person_fills_in_is_what_the_script_gets() -> None:
+    form = script_run_params(arguments={"lr": 0.1, "verbose": False, "note": None, "workers": 4, "text": "a"})
+    assert arguments(form) == ["--lr", "0.1", "--workers", "4", "--text", "a"]
+    filled = arguments(form, verbose=True, note='it\'s "quoted" & {{ odd }}', workers=0, text="")
+    assert filled == [
+        "--lr",
+        "0.1",
+        "--verbose",
+        "--note",
+        'it\'s "quoted" & {{ odd }}',
+        "--workers",
+        "0",
+        "--text",
+        "",
+    ]
+
+
+def test_bounds_and_choices_are_the_persons_own() -> None:
+    rate = Param(0.1, type="number", minimum=0, maximum=1, description="Learning rate")
+    form = script_run_params(ScriptRunConfig("c", "t.py", ["--lr", 5]), arguments={"lr": rate})
+    assert form["lr"].schema["maximum"] == 1
+    assert form["lr"].schema["section"] == "Arguments of the script"
+    with pytest.raises(Exception, match="maximum"):
+        form["lr"].resolve(2)
+
+
+def test_targets_are_a_drop_down_whose_default_is_the_configurations() -> None:
+    form = script_run_params(ScriptRunConfig("c", "t.py", compute_target="gpu1"), targets=["local", "gpu2"])
+    assert form["compute_target"].value == "gpu1"
+    assert form["compute_target"].schema["enum"] == ["gpu1", "local", "gpu2"]
+    assert script_run_params(targets=["gpu2", "local"])["compute_target"].value == "gpu2"
+    assert "enum" not in script_run_params()["compute_target"].schema
+
+
+def test_a_name_may_be_spelt_as_the_script_has_it() -> None:
+    assert arguments(script_run_params(arguments={"--keep_rate": 1, "drop-rate": 2, "top_k": 3})) == [
+        *("--keep_rate", "1", "--drop-rate", "2", "--top-k", "3")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("config", "said", "words"),
+    [
+        (["positional"], {}, "'positional' of the configuration has no name"),
+        (["--lr", "{{ params.x }}"], {}, "is a template"),
+        ([], {"1st": 1}, "cannot be the name"),
+        ([], {"compute_target": 1}, "cannot be the name"),
+        ([], {"lr": b"bytes"}, "the form has no field"),
+    ],
+    ids=str,
+)
+def test_what_no_form_can_show_is_refused(config: list[str], said: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        script_run_params(ScriptRunConfig("c", "t.py", config), arguments=said)
+
+
+def test_a_dag_takes_it_as_it_is_and_the_operator_its_templates() -> None:
+    config = ScriptRunConfig("code", "train.py", ["--lr", 0.1])
+    form = script_run_params(config, targets=["local", "gpu1"])
+    with DAG("churn", params=form) as dag:
+        task = ScriptRunOperator(
+            task_id="train", config=config, arguments=form.arguments, compute_target=form.compute_target
+        )
+    assert dag.params["lr"] == 0.1
+    assert task.render_template(task.compute_target, {"params": {"compute_target": "gpu1"}}) == "gpu1"

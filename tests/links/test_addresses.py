@@ -1,0 +1,59 @@
+"""Where a browser shows what ran."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider.scriptrun.links.addresses import commit_url, folder_url
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    ("repository", "page"),
+    [
+        ("https://github.com/team/code.git", "https://github.com/team/code/commit/{}"),
+        ("https://user:secret@github.com/team/code", "https://github.com/team/code/commit/{}"),
+        ("git@github.com:team/code.git", "https://github.com/team/code/commit/{}"),
+        ("ssh://git@github.com:22/team/code.git", "https://github.com/team/code/commit/{}"),
+        ("https://gitlab.com/group/sub/code.git", "https://gitlab.com/group/sub/code/-/commit/{}"),
+        ("git@gitlab.example.com:group/code.git", "https://gitlab.example.com/group/code/-/commit/{}"),
+        ("git@bitbucket.org:team/code.git", "https://bitbucket.org/team/code/commits/{}"),
+        ("https://org@dev.azure.com/org/project/_git/code", "https://dev.azure.com/org/project/_git/code/commit/{}"),
+        ("git@ssh.dev.azure.com:v3/org/project/code", "https://dev.azure.com/org/project/_git/code/commit/{}"),
+        ("https://git.example.com/team/code.git", "https://git.example.com/team/code/commit/{}"),
+    ],
+)
+def test_a_commit_has_a_page_on_its_server(repository: str, page: str) -> None:
+    assert commit_url(repository, COMMIT) == page.format(COMMIT)
+
+
+@pytest.mark.parametrize(
+    ("repository", "commit"),
+    [
+        (None, COMMIT),
+        ("https://github.com/team/code", None),
+        ("https://github.com/team/code", "javascript:alert(1)"),
+        ("/srv/git/code.git", COMMIT),
+        ("file:///srv/git/code.git", COMMIT),
+        ("javascript:alert(1)//x", COMMIT),
+        ("https://github.com", COMMIT),
+        ("git@ssh.dev.azure.com:odd", COMMIT),
+    ],
+)
+def test_what_no_server_shows_has_no_page(repository: str | None, commit: str | None) -> None:
+    found = commit_url(repository, commit)
+    assert found is None or found.startswith("https://")
+
+
+@pytest.mark.parametrize(
+    ("uri", "page"),
+    [
+        ("s3://bucket/a/b c", "https://s3.console.aws.amazon.com/s3/buckets/bucket?prefix=a/b%20c/"),
+        ("gs://bucket/a/b", "https://console.cloud.google.com/storage/browser/bucket/a/b"),
+        ("/srv/workspace/a b", "file:///srv/workspace/a%20b"),
+        ("abfs://container@account/a", "abfs://container@account/a"),
+    ],
+)
+def test_a_folder_is_shown_where_its_storage_has_a_console(uri: str, page: str) -> None:
+    assert folder_url(uri) == page
