@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider.scriptrun import ConfigurationError, ScriptRunConfig, ScriptRunHook
 from airflow_provider.scriptrun.runs import surroundings
+from airflow_provider.scriptrun.targets import checking
+from airflow_provider.scriptrun.targets.findings import TargetWarning, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +57,35 @@ def test_the_test_button_says_what_is_missing(project: Project, monkeypatch: pyt
     works, message = ScriptRunHook("nothing_of_that_name").test_connection()
     assert not works
     assert "AIRFLOW_CONN_NOTHING_OF_THAT_NAME" in message
+
+
+def test_the_test_button_warns_of_what_will_bite_later(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    warning = TargetWarning(Trouble.CLOCK, "Its clock is an hour ahead", "Set it.")
+    monkeypatch.setattr(checking, "judge", lambda *_, **__: (warning,))  # the seam: what this host is like
+    works, message = ScriptRunHook().test_connection()
+    assert works, message
+    assert "Warning: Its clock is an hour ahead. Set it." in message
+
+
+def test_a_target_is_cleaned_on_demand_by_the_limits_of_the_settings(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(monkeypatch, "second", root=str(project.root / "second"), interpreter=sys.executable)
+    (project.root / "code").mkdir()
+    (project.root / "code" / "train.py").write_text("print('hello')")
+    run = ScriptRunHook("second").submit(ScriptRunConfig("code", "train.py"), "churn")
+    try:
+        run.wait_for_completion()
+    finally:
+        run.close()
+    hook = ScriptRunHook("second")
+    assert hook.clean()["runs"] == 0
+    days_ago = time.time() - 15 * 86400  # the default is 14
+    for path in (project.root / "second" / "runs").glob("*/*"):
+        os.utime(path, (days_ago, days_ago))
+    removed = hook.clean()
+    assert removed["runs"] == 1
+    assert not list((project.root / "second" / "runs").iterdir())
 
 
 def test_airflow_itself_tests_a_connection_that_is_stored_nowhere(project: Project) -> None:

@@ -81,7 +81,14 @@ def old_snapshot(session: Session, name: str, seconds: float) -> Parcel:
 
 
 def test_an_empty_root_is_clean(session: Session) -> None:
-    assert keep_budget(session, 0, 0) == {"runs": 0, "blobs": 0, "snapshots": 0, "environments": 0, "bytes": 0}
+    assert keep_budget(session, 0, 0) == {
+        "runs": 0,
+        "blobs": 0,
+        "snapshots": 0,
+        "environments": 0,
+        "tools": 0,
+        "bytes": 0,
+    }
     assert os.path.exists(session.layout.cleaned)
 
 

@@ -15,6 +15,14 @@ def finish(session, target, **limits) -> str:
     return run
 
 
+def test_a_stamp_of_a_clock_that_was_set_back_does_not_keep_the_root_from_being_cleaned(session, target):
+    finish(session, target, budget_age_s=86400)
+    in_a_year = time.time() + 365 * 86400
+    os.utime(target.layout.cleaned, (in_a_year, in_a_year))
+    finish(session, target, budget_age_s=86400)
+    assert os.stat(target.layout.cleaned).st_mtime < in_a_year
+
+
 def test_a_run_that_brings_limits_leaves_the_root_clean_but_only_once_an_hour(session, target):
     old = finish(session, target)
     assert not os.path.exists(target.layout.cleaned)

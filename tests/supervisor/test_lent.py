@@ -222,8 +222,10 @@ def test_a_lent_program_that_does_not_run_there_gives_way_to_pip_and_is_not_sent
     assert "with pip" in log
 
 
-def clean(target: Target) -> None:
-    assert cleaning.keep_budget(target.layout, None, None) is not None
+def clean(target: Target) -> dict[str, int]:
+    removed = cleaning.keep_budget(target.layout, None, None)
+    assert removed is not None
+    return removed
 
 
 def age(path: str, seconds: float) -> None:
@@ -238,7 +240,9 @@ def test_a_lent_program_goes_when_nobody_has_used_it_for_long(bare: Session, tar
     clean(target)
     assert os.path.exists(tool.program)
     age(tool.in_use, leftovers.TOOL_KEEP_S + HOUR)
-    clean(target)
+    removed = clean(target)
+    assert removed["tools"] == 1
+    assert removed["bytes"] >= len(BROKEN)
     assert os.listdir(target.layout.tools) == []
 
 

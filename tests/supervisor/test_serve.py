@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from airflow_provider.scriptrun.supervisor import serve
+from airflow_provider.scriptrun.supervisor.housekeeping import leftovers
 from airflow_provider.scriptrun.supervisor.layout import Layout, check_run_id, check_sha256
 from airflow_provider.scriptrun.supervisor.protocol import frames
 from airflow_provider.scriptrun.supervisor.refusal import Refusal
-from tests.supervisor.session import start_request
+from tests.supervisor.session import opened, start_request
 
 #: Each costs milliseconds, and none is needed to answer.
 HEAVY = {
@@ -36,6 +41,22 @@ def test_hello_says_what_the_target_is(session, target):
     assert answer["host"]["name"] == os.uname().nodename
     assert answer["free_bytes"] > 0
     assert set(answer["tools"]) == {"uv", "conda", "micromamba", "mamba", "docker"}
+
+
+def test_a_session_that_lasts_says_now_and_then_that_its_version_is_in_use(tmp_path, supervisor_home):
+    home = tmp_path / "supervisor" / "1-test"
+    shutil.copytree(supervisor_home, home)
+    with opened(tmp_path / "root", home) as target:
+        session = target.session()
+        os.utime(home, (1, 1))
+        session.ask("hello")
+        assert os.stat(home).st_mtime > 1
+        os.utime(home, (1, 1))
+        session.ask("hello")  # at once: it is not marked for each request
+        assert os.stat(home).st_mtime == 1
+    channel = serve.Channel(None, frames.FrameWriter(io.BytesIO()), Layout(str(tmp_path / "another")))
+    serve.answer({"op": "hello"}, channel)
+    assert 0 < channel.next_mark - time.monotonic() <= serve.MARK_PAUSE_S < leftovers.SUPERVISOR_KEEP_S
 
 
 def test_the_root_belongs_to_its_user_alone(session, target):

@@ -53,6 +53,18 @@ class ScriptRunHook(BaseHook):
             return False, str(error)
         return True, f"{facts}"
 
+    def clean(self) -> Mapping[str, int]:
+        """Remove from the target what is over the ``[scriptrun]`` budgets and ages, now; return how much of what.
+
+        That also happens by itself after runs. Nothing goes that is in use, or was just used or sent. Raises
+        ``TargetError``.
+        """
+        from airflow_provider.scriptrun.runs.request import disk_limits
+        from airflow_provider.scriptrun.runs.surroundings import current
+
+        with self.get_conn() as target:
+            return target.clean(disk_limits(current().settings))
+
     def submit(
         self,
         config: ScriptRunConfig,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +30,18 @@ def limits_of(config: ScriptRunConfig, settings: Settings, target: ComputeTarget
     is_local = target.target_type == LOCAL
     orphan_after = settings.local_orphan_after_seconds if is_local else settings.orphan_after_seconds
     max_runs = settings.local_max_runs if target.name == LOCAL else getattr(target, "max_runs", None)
-    return Limits(
+    return replace(
+        disk_limits(settings),
         max_run_duration_s=config.max_run_duration_seconds,
         grace_s=settings.cancel_grace_seconds,
         orphan_after_s=float(orphan_after) or None,
         max_runs=max_runs or None,
+    )
+
+
+def disk_limits(settings: Settings) -> Limits:
+    """Return what bounds the disk that is used on any target, and nothing else."""
+    return Limits(
         budget_bytes=settings.target_budget_bytes or None,
         budget_age_s=settings.target_max_age_days * DAY_SECONDS or None,
         environment_budget_bytes=settings.environment_budget_bytes or None,

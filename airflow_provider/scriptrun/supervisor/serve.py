@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import sys
+import time
 
 from . import diagnosis, refusal
 from .layout import Layout
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 USAGE = "usage: serve --root FOLDER"
 INPUT, OUTPUT, DIAGNOSIS = 0, 1, 2
+#: A session may last for weeks, and imports what a request needs when it comes.
+MARK_PAUSE_S = 3600.0
 OUTPUT_BUFFER_BYTES = 2 * frames.CHUNK_BYTES
 
 #: op -> (module of this package, function). The function is called as ``function(request, channel)``.
@@ -104,7 +107,7 @@ class Channel:
         self.writer = writer
         self.layout = layout
         self.lookout: Optional[Lookout] = None  #: made by the first poll, kept for the session
-        self.ready = False  #: whether the root was made
+        self.next_mark = 0.0  #: when this version is to be marked as in use again, by the monotonic clock
 
 
 def main(argv: Optional[List[str]] = None) -> NoReturn:
@@ -152,10 +155,10 @@ def answer(request: Dict[str, Any], channel: Channel) -> bool:
     goes_on = not isinstance(operation, str) or operation not in WITH_DATA
     try:
         function = handler(operation)
-        if not channel.ready:
+        if time.monotonic() >= channel.next_mark:
             channel.layout.make_root()
             _mark_used()
-            channel.ready = True
+            channel.next_mark = time.monotonic() + MARK_PAUSE_S
         _check_host(request.get("host"), channel.layout)
         function(request, channel)
     except (BrokenPipeError, frames.FrameError):

@@ -338,9 +338,14 @@ def _remote_file(document: Any, run_id: str) -> RemoteFile:
 
 
 def counts(document: Any) -> dict[str, int]:
-    """Read the answer to a ``clean``: what was removed."""
-    fields = Fields(document, "what it removed").inner("removed")
-    return {name[:100]: fields.integer(name) for name in list(fields.document)[:100]}
+    """Read the answer to a ``clean``: what was removed. Raises :class:`TargetRefusedError` while another is at it."""
+    fields = Fields(document, "what it removed")
+    if fields.flag("busy"):
+        raise TargetRefusedError(
+            "The target is being cleaned already", advice="It takes minutes at most; ask again when it is over."
+        )
+    removed = fields.inner("removed")
+    return {name[:100]: removed.integer(name) for name in list(removed.document)[:100]}
 
 
 def target_error(document: Any, about: str) -> TargetError:

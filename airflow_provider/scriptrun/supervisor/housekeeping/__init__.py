@@ -42,7 +42,8 @@ def keep(
 
 def _was_cleaned_lately(stamp: str) -> bool:
     try:
-        if time.time() - os.stat(stamp).st_mtime < PAUSE_S:
+        # A time that is far ahead was written before a clock was set back, or by a file server with a clock of its own.
+        if abs(time.time() - os.stat(stamp).st_mtime) < PAUSE_S:
             return True
     except FileNotFoundError:
         pass

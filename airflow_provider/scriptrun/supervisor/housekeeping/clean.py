@@ -30,8 +30,8 @@ def clean(request: Dict[str, Any], channel: Channel) -> None:
     ``{"op": "clean", "budget_bytes": bytes or null, "budget_age_s": seconds or null, "environments": {"budget_bytes",
     "budget_age_s"}}``; null, or nothing, is no limit. The first two are for blobs and for runs that are over, together;
     environments have limits of their own. Answered by ``{"removed": {"runs", "blobs", "snapshots", "environments",
-    "bytes"}, "busy": whether somebody else is cleaning, so that nothing was done}``. ``runs`` counts those of which
-    anything went.
+    "tools", "bytes"}, "busy": whether somebody else is cleaning, so that nothing was done}``. ``runs`` counts those of
+    which anything went.
     """
     environments = request.get("environments") or {}
     if not isinstance(environments, dict):
@@ -84,7 +84,7 @@ def keep_budget(
 
 
 def _nothing() -> Dict[str, int]:
-    return {"runs": 0, "blobs": 0, "snapshots": 0, "environments": 0, "bytes": 0}
+    return {"runs": 0, "blobs": 0, "snapshots": 0, "environments": 0, "tools": 0, "bytes": 0}
 
 
 def _clean(layout: Layout, limits: retention.Limits, now: float) -> Dict[str, int]:
@@ -103,7 +103,8 @@ def _clean(layout: Layout, limits: retention.Limits, now: float) -> Dict[str, in
     loose = inventory.loose(before=now - limits.keep_s)
     removed["blobs"], freed_bytes = stored.remove_blobs(layout, inventory, loose)
     removed["bytes"] += freed_bytes
-    leftovers.remove_tools(layout, now)
+    removed["tools"], freed_bytes = leftovers.remove_tools(layout, now)
+    removed["bytes"] += freed_bytes
     leftovers.remove_supervisors(layout, now, {*runs.supervisors_in_use, version()})
     return removed
 

@@ -9,6 +9,7 @@ import re
 
 from .. import flock
 from ..layout import TOOLS, ToolLayout
+from ..store import tree
 from . import removal
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
@@ -85,8 +86,12 @@ def remove_supervisors(layout: Layout, now: float, in_use: Collection[str]) -> N
             removal.remove(path, layout.trash)
 
 
-def remove_tools(layout: Layout, now: float) -> None:
-    """Remove the programs that workers have lent and nobody used for long, and what a broken transfer left of one."""
+def remove_tools(layout: Layout, now: float) -> Tuple[int, int]:
+    """Remove the programs that workers have lent and nobody used for long, and what a broken transfer left of one.
+
+    Return how many programs went, and their bytes.
+    """
+    count = freed = 0
     for name, path, _ in _entries(layout.tools):
         tools = [ToolLayout(path, tool) for tool in TOOLS]
         is_whole = any(os.path.exists(tool.program) for tool in tools)
@@ -98,9 +103,13 @@ def remove_tools(layout: Layout, now: float) -> None:
             continue  # a builder, or somebody who sends it, holds it
         try:
             if now - os.fstat(lock).st_mtime > keep_s:  # else it was taken into use since we looked
+                size = tree.measure(path).bytes
                 removal.remove(path, layout.trash)
+                count += is_whole
+                freed += size
         finally:
             os.close(lock)
+    return count, freed
 
 
 def _last_used(tool: ToolLayout) -> float:
