@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,10 @@ from airflow_provider.scriptrun.supervisor.housekeeping import clean as cleaning
 from airflow_provider.scriptrun.supervisor.housekeeping import leftovers
 from airflow_provider.scriptrun.supervisor.protocol.program import agrees
 from tests.supervisor.environment_target import UV, make_wheel, plan_of
-from tests.supervisor.session import Session, Target, start_request
+from tests.supervisor.session import Session, Target, opened, start_request, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: No uv is there.
 BARE_PATH = "/usr/bin:/bin"
@@ -220,6 +224,42 @@ def test_a_lent_program_that_does_not_run_there_gives_way_to_pip_and_is_not_sent
     assert (status["status"], status["environment"]["reused"]) == ("Completed", False), log
     assert "warning: the uv that was sent here does not run" in log
     assert "with pip" in log
+
+
+@pytest.fixture
+def noexec_target(tmp_path: Path, supervisor_home: Path) -> Iterator[Target]:
+    """Return a target whose root is a file system that is mounted noexec."""
+    root = tmp_path / "noexec"
+    root.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300m,mode=700,noexec", "none", str(root)], check=True)
+    try:
+        with opened(root, supervisor_home) as target:
+            yield target
+            target.close()
+            wait_until(lambda: not target.processes())
+    finally:
+        subprocess.run(["umount", "--lazy", str(root)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("tmpfs")
+def test_a_root_that_is_mounted_noexec_is_told_by_a_check_and_builds_with_pip(
+    noexec_target: Target, plan: dict[str, Any]
+) -> None:
+    assert UV is not None
+    session = noexec_target.session(PATH=BARE_PATH)
+    details = session.ask("check")["details"]
+    assert details["mounts"]["root"]["type"] == "tmpfs"
+    assert "noexec" in details["mounts"]["root"]["options"]
+    assert details["disk"]["bytes"] == 300 * 1024 * 1024
+    uv = Path(UV).read_bytes()
+    assert lend(session, uv) == {"kept": True}
+    asked = request(plan, offer_of(uv))
+    assert session.ask("start", **asked)["outcome"] == "accepted"
+    status = session.wait(asked["run"]["id"])
+    log = Path(noexec_target.run(asked["run"]["id"]).build_log).read_text()
+    assert status["status"] == "Completed", (status, log)
+    assert "does not run (Permission denied)" in log
 
 
 def clean(target: Target) -> dict[str, int]:
