@@ -178,3 +178,19 @@ def test_a_connection_in_the_metadata_database_is_found_from_plain_python(tmp_pa
     }
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert "found scriptrun_local True" in done.stdout, done.stderr[-2000:]
+
+
+def test_a_file_system_is_opened_by_its_connection(
+    surroundings: AirflowSurroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.io import fs
+
+    opened = object()
+    monkeypatch.setattr(fs, "_register_filesystems", lambda: {"s3": lambda connection, _options: (opened, connection)})
+    monkeypatch.setenv("AIRFLOW_CONN_MY_AWS", json.dumps({"conn_type": "aws", "password": "correct-horse"}))
+    assert surroundings.file_system("s3", "my_aws") == (opened, "my_aws")
+    assert "correct-horse" not in redact("correct-horse")
+    with pytest.raises(ConfigurationError, match="AIRFLOW_CONN_NOT_THERE"):
+        surroundings.file_system("s3", "not_there")
+    with pytest.raises(ConfigurationError, match="Install the Airflow provider"):
+        surroundings.file_system("gs", "my_aws")

@@ -212,11 +212,15 @@ class FakeSurroundings:
         )
         self.masked: list[str] = []
         self.connections: dict[str, ConnectionFields] = {}
+        self.file_systems: dict[tuple[str, str], object] = {}
 
     def connection(self, connection_id: str) -> ConnectionFields:
         if connection_id not in self.connections:
             raise ConfigurationError(f"There is no connection {connection_id}")
         return self.connections[connection_id]
+
+    def file_system(self, kind: str, connection_id: str):
+        return self.file_systems[kind, connection_id]
 
     def secret(self, reference: str) -> str:
         self.masked.append("s3cret")

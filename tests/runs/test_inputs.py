@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -470,3 +471,31 @@ def test_a_credential_is_looked_up_masked_and_told_to_nobody(world, run, monkeyp
 def test_a_credential_that_is_not_set_is_named(world, run, monkeypatch):
     monkeypatch.delenv("STORAGE_PASSWORD", raising=False)
     assert "STORAGE_PASSWORD is not set" in refused(run, ConfigurationError, data="ftp://u:${STORAGE_PASSWORD}@h/x")
+
+
+# Airflow's own addresses, and the documentation
+
+
+def test_a_path_with_a_connection_is_opened_by_it(world, run):
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    bucket = secrets.token_hex(6)
+    memory.pipe_file(f"/{bucket}/sets/a", b"a")
+    world.file_systems["s3", "my_aws"] = memory
+    submitted, found = run(data=f"s3://my_aws@{bucket}/sets")
+    assert found == {"data": ("d", ""), "data/a": file("a")}
+    assert submitted.record["inputs"]["data"]["uri"] == f"s3://my_aws@{bucket}/sets"
+
+
+def test_an_account_of_azure_is_no_connection(world, run):
+    world.file_systems.clear()
+    refused(run, (SnapshotError, ConfigurationError), data="abfs://container@account.dfs.core.windows.net/sets")
+
+
+def test_the_example_of_the_documentation_runs(world, tmp_path, monkeypatch, capsys):
+    text = Path(__file__).parents[2].joinpath("docs", "configuration.md").read_text()
+    example = text.partition("<!-- inputs example -->")[2].split("```")[1].removeprefix("python\n")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "docs/configuration.md", "exec"), {})
+    assert "2 rows" in capsys.readouterr().out

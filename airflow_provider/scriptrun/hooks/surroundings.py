@@ -133,6 +133,24 @@ class AirflowSurroundings:
                 )
         return SshDialer(connection, [SshDialer(hop) for hop in hops])
 
+    def file_system(self, kind: str, connection_id: str) -> Any:
+        """Return the fsspec file system of ``kind`` that a connection opens, as ``ObjectStoragePath`` has it.
+
+        Raises :class:`ConfigurationError` when there is no such connection, or no provider for it.
+        """
+        from airflow.sdk.io import get_fs
+
+        self.connection(connection_id)  # whose secrets are masked from here on
+        try:
+            return get_fs(kind, connection_id)
+        except (ValueError, ImportError) as error:
+            raise ConfigurationError(
+                f"{kind}://{connection_id}@... cannot be opened by its Airflow connection",
+                why=str(error),
+                advice="Install the Airflow provider of this storage (for s3: apache-airflow-providers-amazon with "
+                "s3fs), or leave the connection out: fsspec then finds the credentials of the environment.",
+            ) from error
+
     def secret(self, reference: str) -> str:
         """Return what the reference names; it is known to the masker by then. Raises :class:`ConfigurationError`."""
         kind, _, rest = reference.partition(":")

@@ -27,6 +27,9 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 #: What joins the parts of a URL within a URL, as fsspec has it: ``zip://train.csv::s3://bucket/data.zip``.
 _WITHIN = "::"
 _LOCAL = frozenset({"file", "local"})
+#: As Airflow's ``ObjectStoragePath`` writes it; ``abfs://container@account.dfs.core.windows.net`` names none.
+_BY_CONNECTION = re.compile(r"(s3a?|gs|gcs|abfs|adl|wasb)://([^@/:]+)@([^@/]+(?:/.*)?)", re.DOTALL)
+_AZURE_HOST = ".core."
 #: As in a requirements file.
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _CHANGED_ADVICE = "Submit when nothing writes to it."
@@ -152,6 +155,10 @@ class Inputs:
         from airflow_provider.scriptrun.snapshot import Address
         from airflow_provider.scriptrun.snapshot.remote import without_credentials
 
+        by_connection = _BY_CONNECTION.fullmatch(source)
+        if by_connection and _AZURE_HOST not in by_connection[3].partition("/")[0]:
+            kind, connection, path = by_connection.groups()
+            return Address(self.surroundings.file_system(kind, connection), path, source)
         variables = [_variable(name, variable) for variable in _VARIABLE.findall(source)]
         for secret in variables:
             self.surroundings.mask(secret)

@@ -62,6 +62,12 @@ class Surroundings(Protocol):
     def ssh(self, connection_id: str) -> SshDialer:
         """Return what connects to the host of an SSH connection. Raises :class:`ConfigurationError`."""
 
+    def file_system(self, kind: str, connection_id: str) -> Any:
+        """Return the fsspec file system of a kind (``s3``) that a connection opens.
+
+        Raises :class:`ConfigurationError` that names what is missing.
+        """
+
     def secret(self, reference: str) -> str:
         """Return what ``conn:<id>/<field>`` or ``var:<name>`` refers to; it is already known to the masker.
 
