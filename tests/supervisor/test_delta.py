@@ -35,11 +35,11 @@ def trees(draw: st.DrawFn) -> bytes:
 
 
 @settings(max_examples=300, deadline=None)
-@given(trees(), trees())
-def test_of_any_two_trees_one_becomes_the_other(base: bytes, manifest: bytes) -> None:
-    change = delta.encode(base, manifest)
+@given(trees(), trees(), st.sampled_from([0, 200, delta.SMALL_BYTES]))
+def test_of_any_two_trees_one_becomes_the_other(base: bytes, manifest: bytes, small_bytes: int) -> None:
+    change = delta.encode(base, manifest, small_bytes)
     assert delta.apply(base, change) == manifest
-    assert delta.encode(base, manifest) == change
+    assert delta.encode(base, manifest, small_bytes) == change
     assert (change == delta.HEADER) == (base == manifest)
 
 
@@ -52,8 +52,9 @@ def test_of_a_tree_that_changed_a_little_only_the_change_is_told(base: bytes, da
         for number, entry in enumerate(entries)
     ]
     manifest = encode(changed)
-    change = delta.encode(base, manifest)
+    change = delta.encode(base, manifest, small_bytes=0)
     assert delta.apply(base, change) == manifest
+    assert len(delta.encode(base, manifest)) <= len(change) + delta.SMALL_BYTES
     new = set(split(manifest)) - set(split(base))
     assert len(change) <= len(delta.HEADER) + sum(len(entry) + 30 for entry in new)
 

@@ -6,11 +6,13 @@ one. Whoever rebuilds a manifest verifies it by its id; a delta is checked for w
 """
 
 import re
-from typing import List
+from typing import Callable, List, Tuple
 
 from .manifest import MAX_MANIFEST_BYTES, split
 
 HEADER = b"scriptrun-delta-1\n"
+#: So much is put in as it stands, rather than looked through for what of it the base has.
+SMALL_BYTES = 16 * 1024
 _CHANGE = re.compile(rb"(0|[1-9][0-9]{0,8}),(0|[1-9][0-9]{0,8}),(0|[1-9][0-9]{0,8}):")
 
 
@@ -18,11 +20,18 @@ class DeltaError(ValueError):
     """These bytes are no delta, or none of this base."""
 
 
-def encode(base: bytes, manifest: bytes) -> bytes:
+def encode(base: bytes, manifest: bytes, small_bytes: int = SMALL_BYTES) -> bytes:
     """Return what turns the manifest ``base`` into ``manifest``: one text for each pair.
+
+    :param small_bytes: so much of a change is told as one, whatever of it the base has.
 
     Raises ``ManifestError`` when one of them is none.
     """
+    begin, end = _common(base, manifest)
+    put_in = manifest[begin : len(manifest) - end]
+    if len(put_in) <= small_bytes:  # changes that stand together: nothing need be told apart
+        drop = len(base) - begin - end
+        return HEADER + (_change(begin, drop, [put_in]) if drop or put_in else b"")
     old, new = split(base), split(manifest)
     gone, come = set(old).difference(new), set(new).difference(old)
     parts = [HEADER]
@@ -46,6 +55,26 @@ def encode(base: bytes, manifest: bytes) -> bytes:
     if drop or added:
         parts.append(_change(keep, drop, added))
     return b"".join(parts)
+
+
+def _common(one: bytes, other: bytes) -> Tuple[int, int]:
+    """Return how many bytes both begin with, and how many of the rest both end with. Compares a few long pieces."""
+    shorter = min(len(one), len(other))
+    begin = _longest(shorter, lambda count: one.startswith(other[:count]))
+    end = _longest(shorter - begin, lambda count: not count or one.endswith(other[-count:]))
+    return begin, end
+
+
+def _longest(limit: int, holds: Callable[[int], bool]) -> int:
+    """Return the largest number up to ``limit`` that ``holds``: every smaller one does, too."""
+    low, high = 0, limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        if holds(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _change(keep: int, drop: int, added: List[bytes]) -> bytes:
