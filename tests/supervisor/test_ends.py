@@ -275,7 +275,7 @@ def test_a_command_that_cannot_be_executed_says_why(session, command, words):
 
 def _snapshot(session, files: dict[str, tuple[bytes, bool]]) -> str:
     """Send a snapshot of these (content, executable) files; return its id."""
-    from airflow_provider.scriptrun.supervisor.protocol import manifest
+    from airflow_provider.scriptrun.supervisor.protocol import manifest, ranges
 
     entries = [
         manifest.Entry(name.encode(), "x" if executable else "f", len(data), hashlib.sha256(data).hexdigest().encode())
@@ -288,13 +288,11 @@ def _snapshot(session, files: dict[str, tuple[bytes, bool]]) -> str:
     session.writer.end()
     session.writer.flush()
     missing = session.receive()["missing"]
-    blobs = {hashlib.sha256(data).hexdigest(): data for data, _ in files.values()}
-    session.writer.json({"op": "send", "snapshot": snapshot})
-    for name in missing:
-        session.writer.json({"blob": name, "size": len(blobs[name])})
-        session.writer.data(blobs[name])
-        session.writer.end()
-    session.writer.json({"done": True})
+    blobs = list(manifest.blobs_of(manifest.decode(document)))
+    contents = {hashlib.sha256(data).hexdigest(): data for data, _ in files.values()}
+    session.writer.json({"op": "send", "snapshot": snapshot, "blobs": missing})
+    session.writer.data(b"".join(contents[blobs[number]] for number in ranges.decode(missing, len(blobs))))
+    session.writer.end()
     session.writer.flush()
     assert session.receive()["complete"]
     return snapshot
@@ -315,7 +313,12 @@ def test_the_script_finds_its_files_in_a_copy_of_its_own(session):
 def test_a_missing_snapshot_is_asked_for_and_nothing_is_made(session, target):
     request = start_request("true", snapshot="0" * 64)
 
-    assert session.ask("start", **request) == {"outcome": "missing", "snapshots": ["0" * 64], "base": None}
+    assert session.ask("start", **request) == {
+        "outcome": "missing",
+        "snapshots": ["0" * 64],
+        "base": None,
+        "tools": [],
+    }
     assert session.ask("status", runs=[request["run"]["id"]]) == {"runs": {}}
 
 
