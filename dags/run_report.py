@@ -8,18 +8,24 @@ from airflow.sdk import task
 @task
 def report(record: dict) -> None:
     """Print where it ran, what it found, what was built and sent for it, and where everything is."""
-    environment, snapshot, outputs = record["environment"], record["snapshot"], record["outputs"]
+    environment, outputs = record["environment"], record["outputs"]
     phases = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in record["phases"].items())
     lines = [
         f"run          {record['run_id']} on {record['target']['name']} ({record['target']['host']})",
         f"status       {record['status']}",
         *(f"metric       {name} = {value:.4f}" for name, value in record["metrics"].items()),
         f"environment  {environment['name']}: {'reused, nothing was built' if environment['reused'] else 'built'}",
-        f"snapshot     {snapshot['files']} files, {snapshot['bytes']} bytes; "
-        + (f"sent {snapshot['sent_files']} files, {snapshot['sent_bytes']} bytes"
-           if snapshot["sent_files"] else "nothing had to be sent"),
+        f"snapshot     {_sent(record['snapshot'])}",
+        *(f"input        {name}: {_sent(facts)}" for name, facts in record["inputs"].items()),
         f"outputs      {outputs['uri']}: " + ", ".join(file["path"] for file in outputs["files"]),
         f"log          {record['log']['uri']} ({record['log']['bytes']} bytes)",
         f"phases       {phases}",
-    ]  # fmt: skip
+    ]
     print("=" * 78, *lines, "=" * 78, sep="\n")
+
+
+def _sent(facts: dict) -> str:
+    sent = "nothing had to be sent"
+    if facts["sent_files"]:
+        sent = f"sent {facts['sent_files']} files, {facts['sent_bytes']} bytes"
+    return f"{facts['files']} files, {facts['bytes']} bytes; {sent}"

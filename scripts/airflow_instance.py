@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-#: How long the four processes of Airflow may take until the API answers and every part is healthy.
-START_TIMEOUT_SECONDS = 180
+#: How long the four processes of Airflow may take until the API answers and every part is healthy: half a minute, and
+#: ten times that on a machine that is busy with other things.
+START_TIMEOUT_SECONDS = 300
 #: How long a DAG file may take until it is served.
 PARSE_TIMEOUT_SECONDS = 120
 #: How long the processes have to end before they are killed.

@@ -131,7 +131,7 @@ class PrivateSshd:
             "ListenAddress": "127.0.0.1",
             "Port": str(self.port),
             "HostKey": _quoted(self._file("host_key")),
-            "AuthorizedKeysFile": _quoted(self._file("client_key.pub")),
+            "AuthorizedKeysFile": _quoted(self._file("client_key.pub")).replace("%", "%%"),
             "PidFile": "none",
             "AllowUsers": self.user,
             "AuthenticationMethods": "publickey",
@@ -148,7 +148,7 @@ class PrivateSshd:
 def _quoted(path: Path) -> str:
     if '"' in str(path):
         raise SshdError(f"sshd takes no path with a quotation mark in it: {path}")
-    return f'"{path}"'.replace("%", "%%")
+    return f'"{path}"'
 
 
 def _free_port() -> int:

@@ -1,7 +1,4 @@
-"""Fit a ridge regression on a CSV file. An ordinary script: nothing in it knows where it runs.
-
-Without a file it takes the diabetes data that scikit-learn brings.
-"""
+"""Fit a ridge regression on a CSV file. An ordinary script: nothing in it knows where it runs."""
 
 import argparse
 import json
@@ -10,7 +7,6 @@ import pathlib
 import time
 
 import numpy
-from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_squared_error, r2_score
 from sklearn.model_selection import train_test_split
@@ -18,16 +14,13 @@ from sklearn.model_selection import train_test_split
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=pathlib.Path)
+    parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--alpha", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
 
-    if arguments.data is None:
-        features, target = load_diabetes(return_X_y=True)
-    else:
-        table = numpy.loadtxt(arguments.data, delimiter=",", skiprows=1)
-        features, target = table[:, :-1], table[:, -1]
+    table = numpy.loadtxt(arguments.data, delimiter=",", skiprows=1)
+    features, target = table[:, :-1], table[:, -1]
     train_x, test_x, train_y, test_y = train_test_split(features, target, test_size=0.2, random_state=arguments.seed)
     print(f"{len(train_x)} rows to learn from, {len(test_x)} to test on; alpha = {arguments.alpha}")
 
