@@ -15,7 +15,7 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider.scriptrun.errors import WorkspaceError
 from airflow_provider.scriptrun.runs import workspace_layout as layout
@@ -36,13 +36,13 @@ _log = logging.getLogger(__name__)
 
 _VERSION = 1
 _LOCATION = struct.Struct(">IQ")
+HASH_CHARACTERS = 64
 #: A snapshot whose blobs are spread over more packs than this gets those of the smallest ones anew, in one.
 MAX_PACKS = 64
 PACKS_AFTER_REPACKING = 16
 
 
-@dataclass(frozen=True)
-class Pack:
+class Pack(NamedTuple):
     """Blobs end to end in one object."""
 
     id: str
@@ -57,8 +57,7 @@ class Kept:
     bytes: int
 
 
-@dataclass(frozen=True)
-class _Location:
+class _Location(NamedTuple):
     pack: Pack
     offset: int
 
@@ -132,17 +131,26 @@ def keep(
         for sha in missing:
             locations[sha] = _Location(pack, offset)
             offset += sizes[sha]
-    document = _encode(snapshot.manifest, sizes, locations)
+    packs, table = _packs_and_table(sizes, locations)
+    document = _encode(snapshot.manifest, packs, table)
     store.put(name, document, durable=True)
-    _remember(memory, snapshot.id.encode() + document)
+    _remember(memory, snapshot.id, len(document), packs, table, sizes)
     return Kept(len(missing), sum(sizes[sha] for sha in missing))
 
 
-def _remember(memory: Path, content: bytes) -> None:
-    """Note what is kept. A disk that refuses is logged: without it the next snapshot keeps every blob anew."""
+def _remember(
+    memory: Path, snapshot: str, size: int, packs: list[Pack], table: bytes, sizes: Mapping[str, int]
+) -> None:
+    """Note what is kept. A disk that refuses is logged: without it the next snapshot keeps every blob anew.
+
+    Beside the table stand the hashes, so that no manifest has to be read for them.
+    """
+    blobs = "".join([sha for sha, size in sizes.items() if size]).encode("ascii")
+    head = {"snapshot": snapshot, "size": size, "packs": packs}
+    content = canonical_json(head) + b"\n" + blobs + table
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(str(memory), content)
+        write_atomic(str(memory), digest(content).encode("ascii") + content)
     except OSError as error:
         _log.warning("%s cannot be written, the next snapshot is kept as a whole: %s", memory, error)
 
@@ -166,12 +174,19 @@ def _remembered(store: ObjectStore, memory: Path) -> dict[str, _Location]:
         data = memory.read_bytes()
     except OSError:
         return {}
-    snapshot, document = data[:64].decode("ascii", "replace"), data[64:]
-    try:
-        _, locations = _decode(document, str(memory))
-    except WorkspaceError:
+    content = data[HASH_CHARACTERS:]
+    if digest(content).encode("ascii") != data[:HASH_CHARACTERS]:
         return {}
-    return locations if store.size(layout.snapshot_object(snapshot)) == len(document) else {}
+    first, _, rest = content.partition(b"\n")
+    head = json.loads(first)
+    if store.size(layout.snapshot_object(head["snapshot"])) != head["size"]:
+        return {}
+    packs = [Pack(*pack) for pack in head["packs"]]
+    count = len(rest) // (HASH_CHARACTERS + _LOCATION.size)
+    blobs, table = rest[: count * HASH_CHARACTERS].decode("ascii"), rest[count * HASH_CHARACTERS :]
+    hashes = [blobs[at : at + HASH_CHARACTERS] for at in range(0, len(blobs), HASH_CHARACTERS)]
+    places = [_Location(packs[pack], offset) for pack, offset in _LOCATION.iter_unpack(table)]
+    return dict(zip(hashes, places, strict=True))
 
 
 def _forget_scattered(locations: dict[str, _Location], sizes: Mapping[str, int]) -> None:
@@ -184,17 +199,16 @@ def _forget_scattered(locations: dict[str, _Location], sizes: Mapping[str, int])
             del locations[sha]
 
 
-def _encode(manifest: bytes, sizes: Mapping[str, int], locations: Mapping[str, _Location]) -> bytes:
+def _packs_and_table(sizes: Mapping[str, int], locations: Mapping[str, _Location]) -> tuple[list[Pack], bytes]:
+    """Return the packs that hold something, and for each blob that is not empty, pack number and offset."""
     packs = list(dict.fromkeys(place.pack for place in locations.values()))
     number = {pack: index for index, pack in enumerate(packs)}
-    header = {
-        "version": _VERSION,
-        "manifest": len(manifest),
-        "packs": [[pack.id, pack.size] for pack in packs],
-    }
-    table = b"".join(
-        _LOCATION.pack(number[locations[sha].pack], locations[sha].offset) for sha, size in sizes.items() if size
-    )
+    places = [locations[sha] for sha, size in sizes.items() if size]
+    return packs, b"".join([_LOCATION.pack(number[pack], offset) for pack, offset in places])
+
+
+def _encode(manifest: bytes, packs: list[Pack], table: bytes) -> bytes:
+    header = {"version": _VERSION, "manifest": len(manifest), "packs": packs}
     return canonical_json(header) + b"\n" + manifest + table
 
 
