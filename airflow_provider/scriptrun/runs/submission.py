@@ -19,6 +19,7 @@ from airflow_provider.scriptrun.runs import launch, previous
 from airflow_provider.scriptrun.runs import workspace_layout as layout
 from airflow_provider.scriptrun.runs.bases import Bases
 from airflow_provider.scriptrun.runs.capture import Capture, words
+from airflow_provider.scriptrun.runs.collector import held_off
 from airflow_provider.scriptrun.runs.crash_points import AFTER_LINEAGE, BEFORE_LINEAGE, crash_point
 from airflow_provider.scriptrun.runs.lineage import (
     DELIVERED,
@@ -124,7 +125,7 @@ def submit(
         seed=f"{workspace.url}\0{experiment}\0{run_id}" if run_id is not None else seed,
         given_id=run_id is not None,
     )
-    with ThreadPoolExecutor(2, thread_name_prefix="submit") as pool:
+    with held_off(), ThreadPoolExecutor(2, thread_name_prefix="submit") as pool:
         return submission.run(pool)
 
 
