@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider.scriptrun.errors import ProtocolError, TargetError, TargetRefusedError, TargetUnreachableError
 from airflow_provider.scriptrun.supervisor.protocol import frames
+from airflow_provider.scriptrun.targets.exchange import ask_news
 from airflow_provider.scriptrun.targets.session import NoSupervisorError, Session, SessionBrokenError
+from airflow_provider.scriptrun.targets.wake import Wake
 from tests.targets.fakes import ScriptedProcess, said
 
 
@@ -106,3 +111,51 @@ def test_a_frame_that_is_longer_than_any_is_refused_before_it_is_read():
     process = ScriptedProcess(frames.MARKER + b"J\xff\xff\xff\xff", hangs=True)
     with pytest.raises(ProtocolError, match="no frame"):
         Session(process, "the host").ask({"op": "x"})
+
+
+class Waiting(ScriptedProcess):
+    """A process whose answer to the poll comes once it was interrupted."""
+
+    def __init__(self, *parts, **values) -> None:
+        super().__init__(said(*parts), **values)
+        self.reads = threading.Event()
+        self.is_told = threading.Event()
+
+    def read(self, size, timeout_s):
+        if b"poll" in self.written:
+            self.reads.set()
+            assert self.is_told.wait(30)
+        return super().read(size, timeout_s)
+
+    def write(self, data, timeout_s):
+        super().write(data, timeout_s)
+        if b"wake" in data:
+            self.is_told.set()
+
+
+def test_a_poll_that_waits_is_interrupted_once_from_another_thread():
+    process = Waiting({"end": True}, {"one": 1})
+    ours, wake = Session(process, "the host"), Wake()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask_news, ours, {"op": "poll"}, {}, 600.0, 1, wake)
+        assert process.reads.wait(30)
+        wake.ring()
+        wake.ring()
+        assert answer.result(30) == []
+    assert process.written.count(b"wake") == 1
+    assert ours.ask({"op": "x"}) == {"one": 1}
+    wake.clear()
+    wake.ring()
+    assert process.written.count(b"wake") == 1, "nobody waits"
+
+
+def test_a_poll_that_was_interrupted_before_it_waits_does_not_wait():
+    process = Waiting({"end": True})
+    wake = Wake()
+    wake.ring()
+    assert ask_news(Session(process, "the host"), {"op": "poll"}, {}, 600.0, 1, wake) == []
+    assert process.written.index(b"poll") < process.written.index(b"wake")
+
+
+def test_an_interruption_that_cannot_be_sent_is_left_to_whoever_reads():
+    Session(ScriptedProcess(deaf=True), "the host").interrupt()
