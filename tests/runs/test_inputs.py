@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider.scriptrun.config import ScriptRunConfig
 from airflow_provider.scriptrun.errors import ConfigurationError, SnapshotChangedError, SnapshotError
-from airflow_provider.scriptrun.runs import Experiment, Workspace, inputs, surroundings
+from airflow_provider.scriptrun.runs import Experiment, Workspace, inputs, request, surroundings
 from airflow_provider.scriptrun.runs.submission import submit
 from airflow_provider.scriptrun.snapshot import address
 from airflow_provider.scriptrun.targets import local
@@ -499,3 +499,10 @@ def test_the_example_of_the_documentation_runs(world, tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "docs/configuration.md", "exec"), {})
     assert "2 rows" in capsys.readouterr().out
+
+
+def test_the_signature_of_an_address_is_kept_nowhere():
+    signed = "https://bucket.example/data.csv"
+    sources = {"a": f"{signed}?X-Amz-Signature=hunter2", "b": "data.txt"}
+    kept = request._plain(ScriptRunConfig("source", "look.py", inputs=sources))
+    assert kept["inputs"] == {"a": signed, "b": "data.txt"}

@@ -143,8 +143,12 @@ def submission_document(
 
 
 def _plain(config: ScriptRunConfig) -> dict[str, Any]:
-    """Return what a person wrote as plain JSON; of secret variables only the names."""
+    """Return what a person wrote as plain JSON; of secret variables only the names, of an address no signature."""
     document = config.to_template_dict()
+    if config.inputs:
+        document["inputs"] = {
+            name: source.partition("?")[0] if "://" in source else source for name, source in config.inputs.items()
+        }
     if config.secret_variables:
         document["secret_variables"] = sorted(config.secret_variables)
     return document
