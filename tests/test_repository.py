@@ -37,6 +37,21 @@ def test_the_readmes_first_dag_is_short_and_airflow_can_parse_it(tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["train_local", "train_on_vm"])
+def test_an_example_contacts_and_loads_nothing_of_a_target_when_it_is_parsed(name: str, tmp_path: Path) -> None:
+    check = (
+        f"import sys, socket\nsocket.socket.connect = None\nimport {name}\n"
+        "late = {'paramiko', 'airflow.providers.ssh.hooks.ssh', 'airflow_provider.scriptrun.targets', 'sklearn'}\n"
+        "assert not late & set(sys.modules), late & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=CHECKOUT / "dags", capture_output=True, text=True,
+        env={"AIRFLOW_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
 def test_the_wheel_holds_all_that_a_run_needs_and_nothing_else(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)],
