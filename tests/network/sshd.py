@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.network import account, namespace, owner, processes
 from tests.network.host import Host
+from tests.network.relay import LOOPBACK
 
 #: Debian's path: sshd insists on an absolute one, as it executes itself for every connection.
 PROGRAM = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin") or "/usr/sbin/sshd"
@@ -39,6 +40,7 @@ class Sshd:
     :param password: one that lets the user in, beside the key. Needs a user of its own.
     :param other_user: whether to make a user; ``None``: where we can.
     :param own_network: whether to make a network; ``None``: where we can.
+    :param inside: another server, behind which it listens: on loopback of that one's network, out of our reach.
     :param host_key_types: as ``ssh-keygen -t`` has them; the first is the one that ``host_key`` is.
     """
 
@@ -50,17 +52,21 @@ class Sshd:
         password: str | None = None,
         other_user: bool | None = None,
         own_network: bool | None = None,
+        inside: Sshd | None = None,
         host_key_types: tuple[str, ...] = ("ed25519",),
         key_type: str = "ed25519",
     ) -> None:
         _sweep_once()
         self.options = dict(options or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_guest = inside is not None
         self._namespace: namespace.Namespace | None = None
         is_other = account.why_impossible() is None if other_user is None else other_user
         self._account: account.Account = account.TemporaryAccount(shell, password) if is_other else account.OwnAccount()
         try:
-            if (namespace.why_impossible() is None) if own_network is None else own_network:
+            if inside is not None:
+                self._namespace = inside._namespace
+            elif (namespace.why_impossible() is None) if own_network is None else own_network:
                 self._namespace = namespace.Namespace()
             self.log_path = self._account.folder / "sshd.log"
             self.log_path.touch(mode=0o600)
@@ -163,7 +169,7 @@ class Sshd:
             self.thaw()
             self.halt()
         self._account.remove()
-        if self._namespace is not None:
+        if self._namespace is not None and not self._is_guest:
             self._namespace.remove()
             self._namespace = None
 
@@ -179,7 +185,7 @@ class Sshd:
 
     def _listen(self, key: Path) -> Host:
         if self._namespace is not None:
-            address, port = self._namespace.address, _SSH_PORT
+            address, port = LOOPBACK if self._is_guest else self._namespace.address, _SSH_PORT
             self._launch(address, port)
         else:
             address, port = self._launch_on_loopback()
@@ -205,15 +211,15 @@ class Sshd:
     def _launch_on_loopback(self) -> tuple[str, int]:
         for attempt in range(_PORT_ATTEMPTS):
             with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
+                probe.bind((LOOPBACK, 0))
                 port = probe.getsockname()[1]
             try:
-                self._launch("127.0.0.1", port)
+                self._launch(LOOPBACK, port)
             except AssertionError:  # somebody else took the port meanwhile
                 if attempt == _PORT_ATTEMPTS - 1:
                     raise
             else:
-                return "127.0.0.1", port
+                return LOOPBACK, port
         raise AssertionError
 
     def _launch(self, address: str, port: int) -> None:

@@ -57,22 +57,32 @@ class SshDialer:
         Raises :class:`TargetUnreachableError` when the host does not answer, :class:`TargetRefusedError` when its key
         is not the expected one, or it does not let us in, :class:`ConfigurationError` for a key that cannot be read.
         """
-        hops: list[paramiko.Transport] = []
+        made: list[paramiko.Transport] = []
+        before = None
         try:
-            for hop in self._hops:
-                hops.append(hop.connect(hops[-1] if hops else None))
-            transport = self.connect(hops[-1] if hops else None)
+            for dialer in (*self._hops, self):
+                made.append(dialer.connect(made[-1] if made else None, before))
+                before = dialer.connection_id
         except BaseException:
-            for hop_transport in reversed(hops):
-                hop_transport.close()
+            for transport in reversed(made):
+                transport.close()
             raise
+        *hops, transport = made
         _close_with(transport, hops)
         return transport
 
-    def connect(self, through: paramiko.Transport | None) -> paramiko.Transport:
-        """Return a new connection to this host alone, over a channel of ``through`` where that is given."""
+    @property
+    def connection_id(self) -> str:
+        """For messages: whose fields lead there."""
+        return self._connection.id
+
+    def connect(self, through: paramiko.Transport | None, before: str | None = None) -> paramiko.Transport:
+        """Return a new connection to this host alone, over a channel of ``through`` where that is given.
+
+        :param before: for messages: the id of the connection that ``through`` was made from.
+        """
         hook = self._hook()
-        with explained(self._connection.id, self.host, hook.remote_host):
+        with explained(self._connection.id, self.host, hook.remote_host, before):
             return _connect(hook, self._known_hosts(), self._dial_socket(hook, through), self._is_ours)
 
     @property

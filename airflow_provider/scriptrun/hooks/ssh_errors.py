@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import paramiko
+from paramiko.common import OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 from paramiko.ssh_exception import NoValidConnectionsError
 
 from airflow_provider.scriptrun.errors import (
@@ -37,11 +38,12 @@ class UnknownHostKey(paramiko.MissingHostKeyPolicy):
 
 
 @contextlib.contextmanager
-def explained(connection_id: str, host: str, name: str) -> Iterator[None]:
+def explained(connection_id: str, host: str, name: str, before: str | None = None) -> Iterator[None]:
     """Raise our errors for what paramiko and the operating system raise while a connection is made.
 
     :param host: for messages: ``user@host:port``.
     :param name: the host's name or address alone.
+    :param before: the id of the jump host's connection, where it is reached through one.
     """
     try:
         yield
@@ -79,7 +81,7 @@ def explained(connection_id: str, host: str, name: str) -> Iterator[None]:
     except NoValidConnectionsError as error:
         raise _no_answer(host, "; ".join(map(str, error.errors.values()))) from None
     except paramiko.ChannelException as error:
-        raise _no_answer(host, f"the machine before it cannot connect to it ({error.text})") from None
+        raise _not_forwarded(host, before, error) from None
     except paramiko.SSHException as error:
         raise _by_words(connection_id, host, error) from None
     except (OSError, EOFError) as error:
@@ -121,6 +123,18 @@ def _no_answer(host: str, why: str) -> TargetUnreachableError:
         f"No SSH connection to {host} can be made",
         why=why,
         advice="Are address and port right, is the machine up, does its SSH server run, is no firewall between?",
+    )
+
+
+def _not_forwarded(host: str, before: str | None, error: paramiko.ChannelException) -> TargetUnreachableError:
+    if error.code == OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED:
+        advice = "Its sshd_config must allow it: AllowTcpForwarding, PermitOpen, DisableForwarding."
+    else:
+        advice = "Are address and port right as that machine sees them, and is no firewall between the two?"
+    return TargetUnreachableError(
+        f"No SSH connection to {host} can be made through {before}",
+        why=f"the jump host answered: {error.text}",
+        advice=advice,
     )
 
 

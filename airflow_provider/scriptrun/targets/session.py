@@ -30,8 +30,9 @@ INTERRUPT_PATIENCE_S = 1.0
 _EXIT_PATIENCE_S = 5.0
 #: What else may come between a command and us.
 SHELL_ADVICE = (
-    "Look at the start-up files of the login shell there (.bashrc, .cshrc, config.fish): without a terminal, they must "
-    "not end the shell, wait for anything or print much."
+    "May this user run any command (no ForceCommand in sshd_config, no command= in authorized_keys, a login shell)? "
+    "The start-up files of the shell (.bashrc, .cshrc, config.fish) must not end it, wait or print much without a "
+    "terminal."
 )
 #: How much of what a target printed goes into a message.
 _QUOTED_CHARACTERS = 2000

@@ -41,6 +41,9 @@ WINDOW_BYTES = 4 * 1024 * 1024
 #: What a server says, or does not say, when it has too many logins going on.
 _BUSY = ("EOF", "reset by peer", "MaxStartups", "Connection closed")
 
+#: What paramiko says of a refused channel, when it has given the reason to another thread that was refused as well.
+_REFUSED_TOO = "Unable to open channel"
+
 
 class SshConnections:
     """Channels to one host. Safe for several threads. ``shared`` gives the one of this process."""
@@ -95,6 +98,9 @@ class SshConnections:
             except paramiko.ChannelException as error:
                 self._is_full(transport, error)
             except (paramiko.SSHException, OSError, EOFError) as error:
+                if transport.is_active() and _REFUSED_TOO in str(error):
+                    self._is_full(transport, error)
+                    continue
                 self.drop(transport)
                 broken += 1
                 if broken == OPEN_TRIES:
@@ -180,7 +186,7 @@ class SshConnections:
             pause *= 2
         raise AssertionError("unreachable")
 
-    def _is_full(self, transport: Transport, error: paramiko.ChannelException) -> None:
+    def _is_full(self, transport: Transport, error: Exception) -> None:
         """The server refused a channel on this connection: it allows as many as are in use, or none at all."""
         with self._changed:
             room = self._open.get(transport)
@@ -193,10 +199,10 @@ class SshConnections:
                 self._forget(transport)
         if is_useless:
             transport.close()
-        if not room.has_served:
+        if is_useless and not room.has_served:
             raise TargetRefusedError(
                 f"{self.host} lets us in, and opens no session",
-                why=error.text,
+                why=getattr(error, "text", None) or str(error),
                 advice="Look at MaxSessions in its sshd_config, and at what sshd logs.",
             )
 
