@@ -125,7 +125,11 @@ def _shim(run: RunLayout, interpreter: str, folders: List[str]) -> List[str]:
     os.mkdir(run.bin, _WRITABLE)
     quoted = "'%s'" % interpreter.replace("'", "'\\''")
     for name in ("python", "python3"):
-        write_atomic(os.path.join(run.bin, name), os.fsencode('#!/bin/sh\nexec %s "$@"\n' % quoted), mode=_WRITABLE)
+        path = os.path.join(run.bin, name)
+        if os.statvfs(run.bin).f_flag & os.ST_NOEXEC:
+            os.symlink(interpreter, path)  # no script can be executed here; what a link leads to can
+        else:
+            write_atomic(path, os.fsencode('#!/bin/sh\nexec %s "$@"\n' % quoted), mode=_WRITABLE)
     return [run.bin]
 
 
