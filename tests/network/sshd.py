@@ -41,6 +41,8 @@ class Sshd:
     :param other_user: whether to make a user; ``None``: where we can.
     :param own_network: whether to make a network; ``None``: where we can.
     :param inside: another server, behind which it listens: on loopback of that one's network, out of our reach.
+    :param files: what its sessions see in place of files of this machine: path -> content, for instance of the
+        machine's id. Needs root, as other mounts do.
     :param host_key_types: as ``ssh-keygen -t`` has them; the first is the one that ``host_key`` is.
     """
 
@@ -53,11 +55,12 @@ class Sshd:
         other_user: bool | None = None,
         own_network: bool | None = None,
         inside: Sshd | None = None,
+        files: Mapping[str, str] | None = None,
         host_key_types: tuple[str, ...] = ("ed25519",),
         key_type: str = "ed25519",
     ) -> None:
         _sweep_once()
-        self.options = dict(options or {})
+        self.options, self.files = dict(options or {}), dict(files or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._is_guest = inside is not None
         self._namespace: namespace.Namespace | None = None
@@ -156,12 +159,20 @@ class Sshd:
         self._process.wait()
         self._process = None
 
-    def restart(self, options: Mapping[str, str | Iterable[str]] | None = None) -> None:
+    def restart(
+        self, options: Mapping[str, str | Iterable[str]] | None = None, *, files: Mapping[str, str] | None = None
+    ) -> None:
         """End the server and its connections; start it at the same address, with other options if some are given."""
         self.halt()
-        if options is not None:
-            self.options = dict(options)
+        self.options = self.options if options is None else dict(options)
+        self.files = self.files if files is None else dict(files)
         self._launch(self.host.address, self.host.port)
+
+    def crash(self) -> None:
+        """End the server and every process of the user at once, as a power cut does; ``restart`` brings it back."""
+        self.freeze()
+        self.halt()
+        processes.kill(self._account.processes)
 
     def stop(self) -> None:
         """End the server and every process of the user; remove the user, the network and all files."""
@@ -228,6 +239,7 @@ class Sshd:
         if os.geteuid() == 0:
             _PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
         prefix = namespace.enter(self._namespace.name) if self._namespace else []
+        prefix += self._seeing_files()
         written = self.log_path.stat().st_size
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
@@ -244,6 +256,19 @@ class Sshd:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"sshd does not start: {said.decode(errors='replace')}")
             time.sleep(_PAUSE_S)
+
+    def _seeing_files(self) -> list[str]:
+        """Return the words before a command that run it with :attr:`files` in place."""
+        if not self.files:
+            return []
+        words = []
+        for number, (path, content) in enumerate(self.files.items()):
+            file = self._account.folder / f"file{number}"
+            file.write_text(content)
+            file.chmod(0o644)
+            words += [str(file), path]
+        script = 'while [ "$1" != -- ]; do mount --bind "$1" "$2"; shift 2; done; shift; exec "$@"'
+        return ["unshare", "--mount", "sh", "-ec", script, "sh", *words, "--"]
 
     def _config(self, address: str, port: int) -> str:
         own = self._account

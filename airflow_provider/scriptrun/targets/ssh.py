@@ -67,6 +67,7 @@ class SshTarget(HostTarget):
         if known is not None and self._sessions.expects(known.host.id):
             self._sessions.expect(known.host.id)
             self._sessions.warm()
+            self._host_id = known.host.id
             return known.host
         return super().host(anew=anew)
 

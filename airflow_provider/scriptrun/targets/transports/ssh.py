@@ -160,7 +160,7 @@ class SshProcess:
 
     def terminate(self) -> None:
         """See :class:`~.base.Process`."""
-        self._channel.close()
+        ssh_connections.close(self._channel)
 
     def close(self) -> None:
         """See :class:`~.base.Process`. It ends by itself: its input has."""

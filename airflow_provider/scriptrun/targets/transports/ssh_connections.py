@@ -7,6 +7,7 @@ and a server that turns us away is asked again after a short, uneven pause.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import threading
@@ -117,8 +118,8 @@ class SshConnections:
                 return channel
 
     def release(self, channel: Channel, transport: Transport) -> None:
-        """Close a channel, and let somebody else have its room."""
-        channel.close()
+        """Close a channel, and let somebody else have its room. Never raises."""
+        close(channel)
         self._leave_room(transport)
 
     def drop(self, transport: Transport) -> None:
@@ -217,6 +218,12 @@ class SshConnections:
     def _forget(self, transport: Transport) -> None:
         self._open.pop(transport, None)
         self._changed.notify_all()
+
+
+def close(channel: Channel) -> None:
+    """Close a channel; on a connection that broke meanwhile, it is closed already."""
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        channel.close()
 
 
 @dataclass
