@@ -93,6 +93,12 @@ class Watching:
         """Wait until a line, a note or a warning holds it."""
         self.ears.heard(text, PATIENCE_S)
 
+    def is_watching(self) -> bool:
+        """Whether it goes on; raises what ended it too early."""
+        if self._error is not None:
+            raise self._error
+        return self._thread.is_alive()
+
     def record(self) -> dict[str, Any]:
         """Wait for the end; return the run record, or raise what went wrong."""
         self._thread.join(PATIENCE_S)

@@ -144,6 +144,7 @@ class Sessions:
             while self._idle:
                 session = self._idle.pop()
                 if session.is_ours:
+                    session.host_id = self._host_id  # another one may be expected by now
                     self._busy.add(session)
                     return session
         session = Session(self.transport.open(self._command()), self.transport.name, self._host_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -14,6 +15,7 @@ from paramiko.common import cMSG_CHANNEL_REQUEST
 from airflow_provider.scriptrun.errors import TargetUnreachableError
 from airflow_provider.scriptrun.targets.transports import ssh_connections
 from airflow_provider.scriptrun.targets.transports.base import DIAGNOSIS_BYTES
+from airflow_provider.scriptrun.targets.transports.ssh_connections import BROKEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +56,7 @@ class SshTransport:
         channel = connections.channel()
         try:
             _execute(channel, command_line(argv))
-        except (OSError, EOFError, paramiko.SSHException) as error:
+        except BROKEN as error:
             connections.release(channel, channel.get_transport())
             raise TargetUnreachableError(f"The connection to {self.name} broke", why=str(error)) from None
         return SshProcess(channel, connections)
@@ -115,16 +117,18 @@ class SshProcess:
         """See :class:`~.base.Process`."""
         deadline = time.monotonic() + timeout_s
         while True:
-            self._drain_errors()
             left = deadline - time.monotonic()
             self._channel.settimeout(max(0.0, min(left, _LOOK_S)))
             try:
+                self._drain_errors()
                 data = self._channel.recv(size)
             except TimeoutError:
                 if left <= _LOOK_S:
                     self._connections.drop(self._transport)  # nobody else is to wait for it too
                     raise
                 continue
+            except BROKEN:  # it also sends, to make room for more
+                raise ConnectionResetError(self._why_broken()) from None
             if not data and not self._channel.eof_received:
                 raise ConnectionResetError(self._why_broken())
             return data
@@ -139,7 +143,7 @@ class SshProcess:
             except TimeoutError:
                 self._connections.drop(self._transport)
                 raise
-            except OSError:
+            except BROKEN:
                 sent = 0
             if not sent:
                 if self._transport.is_active():
@@ -149,7 +153,8 @@ class SshProcess:
 
     def diagnosis(self) -> bytes:
         """See :class:`~.base.Process`."""
-        self._drain_errors()
+        with contextlib.suppress(*BROKEN):
+            self._drain_errors()
         return self._diagnosis
 
     def wait(self, timeout_s: float) -> int | None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from airflow_provider.scriptrun.targets.surroundings import SshDialer
 
+#: What paramiko raises while a connection breaks, depending on which of its threads sees it first.
+BROKEN = (OSError, EOFError, paramiko.SSHException)
 #: Of the ten that a server allows by default, some are left for what has not been seen closed there yet.
 CHANNELS_PER_CONNECTION = 8
 CONNECTIONS_PER_HOST = 8
@@ -98,7 +100,7 @@ class SshConnections:
                 channel = transport.open_session(window_size=WINDOW_BYTES, timeout=OPEN_TIMEOUT_S)
             except paramiko.ChannelException as error:
                 self._is_full(transport, error)
-            except (paramiko.SSHException, OSError, EOFError) as error:
+            except BROKEN as error:
                 if transport.is_active() and _REFUSED_TOO in str(error):
                     self._is_full(transport, error)
                     continue
@@ -222,7 +224,7 @@ class SshConnections:
 
 def close(channel: Channel) -> None:
     """Close a channel; on a connection that broke meanwhile, it is closed already."""
-    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+    with contextlib.suppress(*BROKEN):
         channel.close()
 
 
