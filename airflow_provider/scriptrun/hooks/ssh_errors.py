@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+#: What paramiko says when the connection ends, or falls silent, before the server has said yes or no to a login.
+_NO_ANSWER_TO_LOGIN = ("transport shut down", "saw EOF", "Authentication timeout")
+
+
 class UnknownHostKeyError(paramiko.SSHException):
     """The server shows a key, and nothing says which one is to be expected."""
 
@@ -77,6 +81,8 @@ def explained(connection_id: str, host: str, name: str, before: str | None = Non
     except paramiko.BadAuthenticationType as error:
         raise _not_let_in(connection_id, host, f"it only accepts {', '.join(error.allowed_types)}") from None
     except paramiko.AuthenticationException as error:
+        if any(words in str(error) for words in _NO_ANSWER_TO_LOGIN):
+            raise _no_answer(host, str(error)) from None
         raise _not_let_in(connection_id, host, str(error)) from None
     except NoValidConnectionsError as error:
         raise _no_answer(host, "; ".join(map(str, error.errors.values()))) from None
