@@ -102,3 +102,11 @@ def test_a_dag_takes_it_as_it_is_and_the_operator_its_templates() -> None:
         )
     assert dag.params["lr"] == 0.1
     assert task.render_template(task.compute_target, {"params": {"compute_target": "gpu1"}}) == "gpu1"
+
+
+def test_the_example_of_the_documentation_gives_what_it_says() -> None:
+    config = ScriptRunConfig("training", script="train.py", arguments=["--learning-rate", 0.1, "--epochs", 10])
+    epochs = Param(10, type="integer", minimum=1)
+    form = script_run_params(config, targets=["local", "gpu1"], arguments={"epochs": epochs})
+    assert list(form) == ["compute_target", "learning_rate", "epochs"]
+    assert arguments(form, learning_rate=0.5) == ["--learning-rate", "0.5", "--epochs", "10"]
