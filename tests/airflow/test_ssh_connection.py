@@ -71,7 +71,7 @@ def test_the_form_has_every_field_that_is_read() -> None:
         ({"root": "/a\nb"}, "no absolute path"),
         ({"private_key": "nonsense"}, "cannot be used"),
         ({"key_file": "/not/there"}, "key_file /not/there cannot be read on this host"),
-        ({"private_key": private_key(), "host_key": "ssh-dss AAAA"}, "DSA"),
+        ({"host_key": "ssh-dss AAAA"}, "DSA"),
         ({"host_key": "ssh-ed25519 AAAA", "no_host_key_check": True}, "cannot be used"),
         ({"keepalive_interval": "often"}, "cannot be used"),
         ({"jump_hosts": ["a"]}, "jump_hosts must be ids"),
