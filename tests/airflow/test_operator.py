@@ -110,8 +110,8 @@ def test_nothing_is_pushed_where_a_task_pushes_nothing(project: Project) -> None
     good = FakeAirflow().run(operator(project, do_xcom_push=False))
     bad = FakeAirflow().run(operator(project, "raise SystemExit(1)", do_xcom_push=False))
     assert (good.state, bad.state) == ("success", "failed")
-    assert not good.xcom
-    assert not bad.xcom
+    for outcome in (good, bad):  # what a task's buttons lead to, Airflow itself pushes in any case
+        assert not {name for name in outcome.xcom if not name.startswith("_link_")}
 
 
 # The log -----------------------------------------------------------------------------------------------------------
