@@ -15,8 +15,19 @@ PATIENCE_S = 30.0
 
 
 def of_run(server: Sshd, run_id: str) -> list[processes.Process]:
-    """Return the processes of the host's user that have the id in their command, environment or working directory."""
-    return processes.naming(run_id, server.host.user_id)
+    """Return the processes of the host's user that have the id in their command, environment or working directory.
+
+    And those that have a file of the run open: its supervisor is named by nothing else.
+    """
+    theirs = processes.of_user(server.host.user_id)
+    named = {process.pid for process in processes.naming(run_id, server.host.user_id)}
+    return [process for process in theirs if process.pid in named or _has_open(process.pid, run_id)]
+
+
+def _has_open(pid: int, word: str) -> bool:
+    with suppress(OSError):  # it is gone
+        return any(word in os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd"))
+    return False
 
 
 def assert_nothing_left(server: Sshd, run_id: str) -> None:

@@ -1,11 +1,13 @@
-"""Cancelled from before its start to after its script, a run is over, says so, and has left no process on the host."""
+"""Cancelled in whatever phase, a run is over, says so, and has left no process on the host."""
 
 from __future__ import annotations
 
+import socket
 import threading
 
 import pytest
 
+from airflow_provider.scriptrun import Environment
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets.contract import Limits, Outcome
 from tests.conformance.client import DEFAULT_ENVIRONMENT
@@ -85,6 +87,24 @@ def test_while_its_files_are_sent_a_run_is_cancelled_and_does_not_start_when_the
     assert_nothing_left(server, request.run_id)
 
 
+def test_while_its_environment_is_built_a_run_is_cancelled(worker, server):
+    worker.connect(server.connection())
+    with socket.create_server(("127.0.0.1", 0)) as index:  # it takes whoever asks, and never answers
+        index.settimeout(PATIENCE_S)
+        requirements = worker.folder / "requirements.txt"
+        requirements.write_text(f"--index-url http://127.0.0.1:{index.getsockname()[1]}/simple\nsome-package\n")
+        environment = Environment.from_pip_requirements("stuck", str(requirements))
+        run = worker.submit({"main.py": "print('never')"}, environment=environment)
+        watching = Watching(run)
+        asking, _ = index.accept()
+        with asking:
+            assert run.get_status() == "Preparing"
+            assert of_run(server, run.id)
+            assert run.cancel() is Status.CANCELED
+            assert_canceled(watching, server)
+    assert b"never" not in b"".join(run.folder.read("build.log"))
+
+
 def test_while_it_waits_for_its_turn_a_run_is_cancelled_and_the_one_before_it_is_not(worker, server):
     worker.connect(server.connection(max_runs=1))
     site = Site(server, "first", gated=True)
@@ -104,7 +124,7 @@ def test_while_it_runs_a_run_is_cancelled_with_all_children_that_left_it(worker,
     watching = Watching(worker.submit({"main.py": CHILDREN}))
     watching.heard("begun")
     watching.heard("daemon")
-    assert len(of_run(server, watching.run.id)) == 3  # the script, two children
+    assert len(of_run(server, watching.run.id)) >= 4  # the supervisor, the script, two children
     assert watching.run.cancel() is Status.CANCELED
     assert_canceled(watching, server)
 
