@@ -14,6 +14,7 @@ from airflow_provider.scriptrun import Experiment, Run, ScriptRunConfig, Workspa
 from airflow_provider.scriptrun.errors import ScriptRunError
 from airflow_provider.scriptrun.hooks.scriptrun import ScriptRunHook
 from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
+from airflow_provider.scriptrun.runs import surroundings
 from airflow_provider.scriptrun.targets.contract import ComputeTarget
 from airflow_provider.scriptrun.targets.registry import open_target
 from tests.conformance.client import Client
@@ -32,6 +33,7 @@ class Worker:
         monkeypatch.setenv("AIRFLOW_HOME", str(folder / "airflow"))
         monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", f"sqlite:///{folder}/not_there.db")
         monkeypatch.setenv("HOME", str(folder))  # no ~/.ssh of whoever runs the tests
+        monkeypatch.setattr(surroundings, "_in_use", AirflowSurroundings(folder))  # else they are an earlier test's
 
     def connect(self, document: Mapping[str, Any], name: str = NAME) -> str:
         """Make an Airflow connection and return its id."""
