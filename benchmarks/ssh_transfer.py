@@ -15,7 +15,7 @@ ROUNDS = 3
 #: The most that ours may take, times the peer's, by round trip.
 COLD = {0.0: 1.5, 0.03: 1.2}
 #: SFTP waits several times for each file: more files take as much longer.
-FEW = trees.Tree("few", 200, 2_700_000, 4, 20_250_331)
+FEW = trees.Tree("few", 100, 1_350_000, 2, 20_250_331)
 
 
 def rows() -> list[Row]:
