@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.targets.contract import ComputeTarget
 
 PARAMETERS = [
-    pytest.param(name, marks=[pytest.mark.needs(component) for component in entry.needs])
+    pytest.param(name, marks=[*map(pytest.mark.needs, entry.needs), *([pytest.mark.slow] if entry.is_slow else [])])
     for name, entry in TARGETS.items()
 ]
 

@@ -142,16 +142,18 @@ class Entry:
     :param make: makes a place with a fresh root.
     :param find: finds it again by its document, in another process.
     :param needs: components without which it cannot be tested here, see ``tests/components.py``.
+    :param is_slow: the fast tests leave it out: another target shows the same in less time.
     """
 
     make: Callable[[], Place]
     find: Callable[[Mapping[str, Any]], Place]
     needs: tuple[str, ...] = ()
+    is_slow: bool = False
 
 
 TARGETS: dict[str, Entry] = {
     "local": Entry(make=LocalPlace, find=lambda document: LocalPlace(document["root"])),
-    "ssh": Entry(make=SshPlace.make, find=SshPlace.find, needs=("sshd",)),
+    "ssh": Entry(make=SshPlace.make, find=SshPlace.find, needs=("sshd",), is_slow=True),
 }
 
 

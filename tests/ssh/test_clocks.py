@@ -10,7 +10,7 @@ from airflow_provider.scriptrun.runs.lease import LEASE_MARGIN_SECONDS, WATCHED_
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
 from airflow_provider.scriptrun.targets.contract import Limits
 
-pytestmark = pytest.mark.needs("sshd")
+pytestmark = [pytest.mark.needs("sshd"), pytest.mark.slow]
 
 HOUR_S = 3600.0
 

@@ -14,7 +14,7 @@ from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from tests.conformance.client import from_pip
 from tests.network.sshd import Sshd
 
-pytestmark = pytest.mark.needs("sshd", "tmpfs")
+pytestmark = [pytest.mark.needs("sshd", "tmpfs"), pytest.mark.slow]
 
 MEGABYTE = 1024 * 1024
 SIZE_BYTES = 8 * MEGABYTE

@@ -9,7 +9,7 @@ from airflow_provider.scriptrun.supervisor.protocol.status import Status
 from tests.network.sshd import Sshd
 from tests.ssh.test_way_in import new_key, other_host_key
 
-pytestmark = pytest.mark.needs("sshd", "network namespace")
+pytestmark = [pytest.mark.needs("sshd", "network namespace"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

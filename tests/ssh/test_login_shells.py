@@ -12,7 +12,7 @@ from airflow_provider.scriptrun.targets import session
 from tests.network import processes
 from tests.network.sshd import Sshd
 
-pytestmark = pytest.mark.needs("sshd", "another user")
+pytestmark = [pytest.mark.needs("sshd", "another user"), pytest.mark.slow]
 
 #: Some files, an argument with a quote of every kind, and what the script sees of both.
 AWKWARD = 'it\'s "quoted" $HOME `id` \\ ! * ~ #'

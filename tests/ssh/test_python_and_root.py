@@ -15,7 +15,7 @@ from airflow_provider.scriptrun.errors import TargetRefusedError
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
 from tests.network.sshd import Sshd
 
-pytestmark = pytest.mark.needs("sshd")
+pytestmark = [pytest.mark.needs("sshd"), pytest.mark.slow]
 
 #: A Python of today that takes itself for another: what it is asked to run sees that version.
 OTHER_VERSION = """#!/usr/bin/python3

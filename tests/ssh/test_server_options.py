@@ -13,7 +13,7 @@ from airflow_provider.scriptrun.hooks.scriptrun import ScriptRunHook
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
 from airflow_provider.scriptrun.targets.contract import Cursor
 
-pytestmark = pytest.mark.needs("sshd")
+pytestmark = [pytest.mark.needs("sshd"), pytest.mark.slow]
 
 #: So many tasks begin at the same moment.
 TASKS = 10

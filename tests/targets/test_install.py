@@ -178,6 +178,7 @@ def test_an_install_into_a_folder_with_odd_letters_needs_no_quoting(tmp_path):
         assert target.check().root == str(odd)
 
 
+@pytest.mark.slow
 def test_a_supervisor_that_is_frozen_is_unreachable_in_bounded_time(root, monkeypatch):
     with LocalTarget(root) as target:
         target.check()
