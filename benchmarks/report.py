@@ -69,4 +69,5 @@ def text(rows: Iterable[Row]) -> str:
 def markdown(rows: Iterable[Row]) -> str:
     """Return the table for a page of the documentation."""
     lines = [_COLUMNS, ("---", "---:", "---", "---:", "---:", "---:", "---"), *map(_cells, rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    # a name may hold a pipe, which would be a column's end
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: A verdict that cannot be written is tried again this often, this many times; the run is not over meanwhile.
 VERDICT_PAUSE_S, VERDICT_TRIES = 1.0, 600
+#: With less than this left, a child that prepares a run may not even be able to write down what it lacks.
+FULL_BYTES = 64 * 1024
 
 
 class Over(Exception):  # noqa: N818  # no error: how a run that has nothing more to do says so
@@ -228,7 +230,14 @@ class Supervisor:
             how = "with exit code %d" % os.WEXITSTATUS(wait_status)
         message = "Preparing the run ended %s. %s" % (how, killed or "")
         reason = Reason.OUT_OF_MEMORY if killed else Reason.ENVIRONMENT
+        if not killed and self._is_disk_full():  # it could not even say so
+            reason = Reason.TARGET
+            message += "There is no space left on the target: remove what is not needed, or enlarge the disk."
         return {"status": Status.FAILED, "reason": reason.value, "message": message.strip()}
+
+    def _is_disk_full(self) -> bool:
+        space = os.statvfs(self.run.folder)
+        return space.f_bavail * space.f_frsize < FULL_BYTES
 
     def _hold(self, path: Optional[str]) -> None:
         """Keep the environment from being removed: a shared lock that ends with this process."""
