@@ -9,6 +9,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,12 @@ def proxy(server: Sshd) -> Iterator[DelayingProxy]:
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Any:
+def nursery() -> Iterator[Any]:
     """Where workers are forked from: Airflow is imported once."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([cut_worker.__name__])
-    return context
+    yield context
+    forkserver._forkserver._stop()  # it would outlive the tests that need it
 
 
 class Round:

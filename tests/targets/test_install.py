@@ -213,7 +213,7 @@ def child_of_ours() -> int:
         int(pid)
         for task in Path("/proc/self/task").iterdir()
         for pid in (task / "children").read_text().split()
-        if b"serve" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"\0serve\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
     )
     return pid
 
