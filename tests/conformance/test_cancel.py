@@ -9,18 +9,19 @@ import pytest
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets.contract import Limits
 
-#: A child that left its parent, its session and its process group.
+#: A child that left its parent, its session and its process group. Each says its line in one write: two processes share
+#: the log, and `print` writes a line in parts.
 DAEMON = """
 import os, sys, time
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         os.chdir("/")
-        print("daemon", os.getpid(), flush=True)
+        os.write(1, b"daemon %d\\n" % os.getpid())
         time.sleep(600)
     os._exit(0)
 os.wait()
-print("script", os.getpid(), flush=True)
+os.write(1, b"script %d\\n" % os.getpid())
 time.sleep(600)
 """
 
