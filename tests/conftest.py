@@ -7,9 +7,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import components
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("scriptrun", deadline=None)
+hypothesis.settings.load_profile("scriptrun")
 
 pytest_plugins = ("tests.network.fixtures",)
 

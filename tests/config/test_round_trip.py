@@ -80,7 +80,7 @@ rest = st.fixed_dictionaries(
 configurations = st.builds(lambda one, other: ScriptRunConfig(**one, **other), what, rest)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(configurations)
 def test_a_configuration_survives_its_template_dictionary(taken):
     data = taken.to_template_dict()
@@ -92,7 +92,7 @@ def test_a_configuration_survives_its_template_dictionary(taken):
     assert taken.clone() == taken
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(configurations, st.dictionaries(names, references, max_size=3))
 def test_templates_and_outputs_survive_the_dictionary_too(taken, secrets):
     output = Output("upstream")

@@ -125,7 +125,7 @@ _STEPS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(_STEPS, max_size=60), st.sampled_from([1, 10, 1 << 25]))
 def test_every_reader_hears_all_of_its_run_in_order_and_never_more_than_it_takes(steps, held_bytes):
     with pytest.MonkeyPatch.context() as patch:

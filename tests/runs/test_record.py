@@ -44,7 +44,7 @@ parts = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(parts)
 def test_a_record_is_small_plain_json_whatever_the_run_was(parts):
     record = make_record(parts)

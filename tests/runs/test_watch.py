@@ -88,7 +88,7 @@ def test_what_was_written_right_before_the_end_is_shown(target, ears):
     assert ears.lines == ["build", "last words"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.binary(min_size=1, max_size=30), max_size=12), st.integers(1, 40))
 def test_the_log_is_whole_however_it_arrives(chunks, part):
     target, ears = FakeTarget(), Ears()

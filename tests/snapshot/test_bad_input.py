@@ -119,7 +119,7 @@ def test_a_link_escapes_although_only_another_folder_changed(tmp_path):
 parts = st.lists(st.sampled_from(["a", "b", "..", "."]), min_size=1, max_size=5).map("/".join)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from(["a", "b", "d/a", "d/b", "d/e/a"]), parts, min_size=1))
 def test_no_link_of_a_snapshot_can_be_followed_out_of_it(links):
     targets = {place.encode(): target.encode() for place, target in links.items()}

@@ -92,7 +92,7 @@ def same(cached, uncached) -> None:
         uncached.id, uncached.manifest, uncached.files, uncached.bytes, uncached.ignored)  # fmt: skip
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.tuples(st.lists(edits, min_size=1, max_size=3), st.sampled_from([False, False, True])), max_size=5))
 def test_a_snapshot_with_a_cache_is_the_one_without(steps):
     with scratch() as folder:
@@ -109,7 +109,7 @@ def test_a_snapshot_with_a_cache_is_the_one_without(steps):
             same(take(root, cache_directory=cache), fresh(root))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.tuples(

@@ -36,7 +36,7 @@ def whole(folder: Path, cache: Path):
 # Folders
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(trees, st.sampled_from(LEFT_OUT_OF_CODE))
 def test_everything_in_a_folder_is_in_its_snapshot(tree, name):
     from tests.snapshot.trees import File
@@ -60,7 +60,7 @@ def test_the_cache_in_a_folder_of_data_does_not_travel(tmp_path):
 # One file
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.binary(max_size=3000), st.booleans())
 def test_a_file_has_the_id_of_its_content_and_its_executable_bit(content, executable):
     with scratch() as folder:
@@ -276,7 +276,7 @@ url_trees = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(url_trees, url_trees, st.booleans())
 def test_what_lies_behind_a_url_is_what_a_folder_of_it_would_be(before, after, tagged):
     with scratch() as folder:

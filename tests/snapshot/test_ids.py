@@ -16,7 +16,7 @@ from tests.snapshot.trees import File, Link, Tree, expected, fresh, paths, plant
 if TYPE_CHECKING:
     from pathlib import Path
 
-many = settings(max_examples=150, deadline=None)
+many = settings(max_examples=150)
 
 
 def id_of(tree: Tree, *, backwards: bool = False) -> str:
@@ -38,7 +38,7 @@ def test_the_manifest_tells_the_tree_and_nothing_else(tree):
         assert (snapshot.files, snapshot.bytes) == (len(files), sum(entry.size for entry in files))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(trees)
 def test_the_same_tree_elsewhere_made_in_another_order_has_the_same_id(tree):
     assert id_of(tree) == id_of(tree, backwards=True)
@@ -126,7 +126,7 @@ def test_permissions_other_than_execution_do_not_matter(mode, tmp_path):
         unique=True,
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_name_that_a_file_system_takes_travels(some):
     some = [name for name in some if name not in (b"outputs", b"logs", b".gitignore", b".amlignore")]
     with scratch() as root:

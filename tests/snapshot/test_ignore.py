@@ -86,14 +86,14 @@ def holds_to_git(git_directory: Path, tree: Tree) -> None:
         assert kept == what_git_keeps(git_directory, root)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(tree=ruled)
 def test_nested_ignore_files_mean_what_they_mean_to_git(git_directory, tree):
     holds_to_git(git_directory, tree)
 
 
 @pytest.mark.slow
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=3000)
 @given(tree=ruled)
 def test_nested_ignore_files_mean_what_they_mean_to_git_on_thousands_of_trees(git_directory, tree):
     holds_to_git(git_directory, tree)

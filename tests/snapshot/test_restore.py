@@ -16,7 +16,7 @@ from airflow_provider.scriptrun.supervisor.protocol.manifest import Entry
 from tests.snapshot.trees import fresh, plant, scratch, trees, write
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(trees)
 def test_a_restored_tree_has_the_id_of_its_snapshot(tree):
     with scratch() as folder:

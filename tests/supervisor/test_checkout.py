@@ -245,7 +245,7 @@ def flat(tree, path: bytes, entries: list[Entry], blobs: dict[str, bytes]) -> No
             entries.append(Entry(here, node[0], len(node[1]), sha256(node[1]).encode()))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tree=st.dictionaries(part, trees, max_size=6))
 def test_any_tree_comes_back_with_the_same_id(tmp_path_factory: pytest.TempPathFactory, tree) -> None:
     entries: list[Entry] = []
@@ -281,7 +281,7 @@ def write(tree, folder: bytes) -> None:
             os.chmod(path, 0o755 if inner[0] == "x" else 0o644)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     tree=st.dictionaries(word, st.recursive(node, lambda inner: st.dictionaries(word, inner, max_size=3)), max_size=5)
 )

@@ -414,7 +414,7 @@ def test_it_works_on_the_oldest_python(session: Session, run: RunLayout, tmp_pat
         assert serve.reader.json() == {"end": True}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(path=st.text(max_size=40))
 def test_no_text_makes_a_fetch_leave_the_run(tmp_path_factory: pytest.TempPathFactory, path: str) -> None:
     session = Session(Layout(str(tmp_path_factory.mktemp("root"))))

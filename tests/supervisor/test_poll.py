@@ -120,7 +120,7 @@ def test_a_log_read_in_chunks_of_any_size_is_the_log(session):
         file.write(data)
     run = session.run("cat", source)["run"]
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.lists(st.integers(min_value=9_000, max_value=150_000), min_size=1, max_size=8))
     def check(sizes: list[int]) -> None:
         found = b""

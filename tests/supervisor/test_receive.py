@@ -365,7 +365,7 @@ names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(files=st.dictionaries(names, st.binary(max_size=200), max_size=12), have=st.data())
 def test_what_is_missing_is_what_is_not_there(tmp_path_factory: pytest.TempPathFactory, files, have) -> None:
     session = Session(Layout(str(tmp_path_factory.mktemp("root"))))

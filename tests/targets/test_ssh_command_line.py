@@ -32,7 +32,7 @@ def arrived(shell: str, argv: list[str], home: str = "/") -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shell", [shell for shell in SHELLS if shutil.which(shell)])
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(items=ITEMS)
 def test_arguments_arrive_as_they_are(shell: str, items: list[str]) -> None:
     assert arrived(shell, items) == items
