@@ -11,7 +11,7 @@ ARGS ?=
 #: one test process per core
 JOBS ?= $(shell nproc)
 
-.PHONY: help install demo demo-ssh up test test-fast lint types bench build lock clean
+.PHONY: help install demo demo-ssh up test test-fast e2e lint types bench build lock clean
 
 help: ## what can be asked for
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -23,19 +23,22 @@ $(INSTALLED): pyproject.toml requirements/development.txt scripts/install
 install: $(INSTALLED) ## a virtual environment with the provider, Airflow and what the tests need
 
 demo: $(INSTALLED) ## run the example DAG in a real Airflow and print its report; the second time nothing is built or sent
-	$(BIN)/python scripts/airflow_instance.py demo
+	$(BIN)/python -m scripts.airflow_instance demo
 
 demo-ssh: $(INSTALLED) ## the same on a machine over SSH: this one, behind a private sshd that comes and goes
 	$(BIN)/python -m scripts.demo_ssh
 
 up: $(INSTALLED) ## Airflow with the example DAGs; prints address and login, Ctrl-C ends it
-	$(BIN)/python scripts/airflow_instance.py up
+	$(BIN)/python -m scripts.airflow_instance up
 
-test: $(INSTALLED) ## every test
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+test: $(INSTALLED) ## every test but those of make e2e; of Airflow, the smoke tests on SQLite
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not e2e" $(ARGS)
 
 test-fast: $(INSTALLED) ## the tests that take under two minutes together
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not crash" $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not crash and not e2e" $(ARGS)
+
+e2e: $(INSTALLED) ## a real Airflow of separate processes on PostgreSQL, driven over its REST API
+	$(BIN)/python -m pytest -m e2e tests/e2e $(ARGS)
 
 lint: $(INSTALLED) ## style, import rules, and that the supervisor runs on Python 3.8
 	$(BIN)/ruff check .

@@ -16,7 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from scripts.airflow_instance import CHECKOUT, AirflowInstance, AirflowInstanceError, demo
+from scripts.airflow_api import AirflowInstanceError
+from scripts.airflow_home import CHECKOUT
+from scripts.airflow_instance import AirflowInstance, demo
 from scripts.private_sshd import PLACES, PrivateSshd, SshdError
 
 #: The connection that the example names.

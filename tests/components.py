@@ -130,6 +130,16 @@ def _namespace() -> str | None:
     return namespace.why_impossible()
 
 
+def _postgresql() -> str | None:
+    from scripts.private_postgresql import PostgresqlError, find_programs
+
+    try:
+        find_programs()
+    except PostgresqlError as error:
+        return str(error)
+    return None
+
+
 def _program(name: str) -> str | None:
     return None if shutil.which(name) else "not installed"
 
@@ -144,6 +154,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "sshd": _sshd,
     "another user": _another_user,
     "network namespace": _namespace,
+    "postgresql": _postgresql,
     "fish": lambda: _program("fish"),
     "tcsh": lambda: _program("tcsh"),
 }

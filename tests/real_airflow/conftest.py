@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.airflow_instance import CHECKOUT, AirflowInstance
+from scripts.airflow_home import CHECKOUT
+from scripts.airflow_instance import AirflowInstance
 
 HERE = Path(__file__).parent
 #: How long a worker may be silent until Airflow gives its task to another; the default of 300 s is long to wait for.

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from scripts import demo_ssh
-from scripts.airflow_instance import CHECKOUT, AirflowInstance
+from scripts.airflow_home import CHECKOUT
+from scripts.airflow_instance import AirflowInstance
 from scripts.private_sshd import PrivateSshd
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("real_airflow")]

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from scripts.airflow_instance import AirflowInstance, quoted
+from scripts.airflow_api import quoted
+from scripts.airflow_instance import AirflowInstance
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("real_airflow")]
 

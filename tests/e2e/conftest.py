@@ -1,0 +1,66 @@
+"""One real Airflow for all the tests of this folder: a process for each part, PostgreSQL, a host over SSH."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts import demo_ssh
+from scripts.airflow_services import AirflowServices
+from scripts.private_sshd import PrivateSshd
+from tests.e2e.lane import Lane
+
+HERE = Path(__file__).parent
+#: The connection to the host over SSH; what is kept there lies under Airflow's home.
+CONNECTION_ID = "vm"
+#: A dead part of Airflow is missed after this time: its defaults (30 to 300 s) are long to wait for.
+THRESHOLD_SECONDS = 12
+OPTIONS = {
+    "AIRFLOW__CORE__PARALLELISM": "12",
+    "AIRFLOW__CORE__MAX_ACTIVE_RUNS_PER_DAG": "200",
+    "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "200",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(THRESHOLD_SECONDS),
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": str(THRESHOLD_SECONDS),
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(THRESHOLD_SECONDS),
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+    # one machine: the triggerers see the processes and folders of a local run
+    "AIRFLOW__SCRIPTRUN__TRIGGERER_SHARES_HOST": "True",
+    "AIRFLOW__SCRIPTRUN__DEFER_AFTER_SECONDS": "1",
+    "AIRFLOW__SCRIPTRUN__CANCEL_GRACE_SECONDS": "5",
+}
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServices]:
+    """A running Airflow that serves the DAGs of this folder and knows the host ``vm``; stopped at the end."""
+    home = tmp_path_factory.mktemp("e2e")
+    dags = shutil.copytree(HERE / "dags", home / "dags")
+    with PrivateSshd(home).running() as server, AirflowServices(home, dags, options=OPTIONS).running() as services:
+        print(f"\nAirflow was ready {services.seconds_to_start:.0f} s after nothing was there")
+        document = demo_ssh.connection(server, home / CONNECTION_ID)
+        document["extra"] = json.dumps(document["extra"])
+        services.api("POST", "/connections", {"connection_id": CONNECTION_ID, **document})
+        yield services
+
+
+@pytest.fixture
+def lane(airflow: AirflowServices, tmp_path: Path) -> Iterator[Callable[..., Lane]]:
+    """Start a DAG run in a lane: ``lane("ssh_deferred")``. Whatever the test did, its scripts may end afterwards."""
+    started: list[Lane] = []
+
+    def start(name: str, kind: str = "job") -> Lane:
+        folder = tmp_path / f"{kind}_{name}_{len(started)}"
+        folder.mkdir()
+        started.append(Lane.start(airflow, name, folder, kind=kind))
+        return started[-1]
+
+    airflow.wait_until_healthy()
+    yield start
+    for one in started:
+        one.go()

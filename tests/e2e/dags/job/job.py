@@ -1,0 +1,42 @@
+"""Appends a line for each start, prints what is appended to a file, then waits for its end to be allowed.
+
+What it does is told by files in its folder: ``say`` (each line is printed), ``go`` (it ends well), ``fail`` (it takes
+that file away and ends with exit code 3).
+"""
+
+import argparse
+import os
+import pathlib
+import time
+
+#: A script that its test forgot ends by itself.
+PATIENCE_SECONDS = 1800
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--folder", type=pathlib.Path, required=True)
+    folder = parser.parse_args().folder
+
+    with (folder / "starts").open("a") as starts:
+        starts.write(f"{os.environ['SCRIPTRUN_RUN_ID']} {os.getpid()}\n")
+    print("the script has started")
+    (folder / "say").touch()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    with (folder / "say").open() as say:
+        while folder.is_dir() and time.monotonic() < deadline:
+            may_go, must_fail = (folder / "go").exists(), (folder / "fail").exists()
+            for line in say:
+                print(line, end="")
+            if must_fail:
+                (folder / "fail").unlink()
+                raise SystemExit(3)
+            if may_go:
+                pathlib.Path("outputs/done.txt").write_text("done")
+                print("the script is done")
+                return
+            time.sleep(0.05)
+    raise SystemExit("nobody let the script end")
+
+
+main()
