@@ -75,7 +75,10 @@ class Outcome:
 
 
 class FakeAirflow:
-    """One task instance and all of Airflow that it sees."""
+    """One task instance and all of Airflow that it sees.
+
+    :param upstream: what other tasks returned: task id -> XCom key -> value.
+    """
 
     def __init__(
         self,
@@ -86,7 +89,11 @@ class FakeAirflow:
         conf: Mapping[str, Any] | None = None,
         connections: Mapping[str, Mapping[str, Any]] | None = None,
         variables: Mapping[str, str] | None = None,
+        upstream: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
+        self.upstream = dict(upstream or {})
+        self.names: list[str] = []  #: what Airflow was told to call the mapped instance, one after the other
+        self.events: dict[str, Any] = {}  #: of a task that succeeded: its outlets, and the asset events it emits
         self.file, self.map_index, self.retries = file, map_index, retries
         self.conf = dict(conf or {})
         self.connections, self.variables = dict(connections or {}), dict(variables or {})
@@ -203,14 +210,14 @@ class FakeAirflow:
             return httpx.Response(201, json={"message": "ok"})
         if head in ("connections", "variables"):
             return self._lookup(head, tail)
+        if path.endswith("/rendered-map-index"):
+            self.names.append(body)
         if head == "xcoms":
-            return self._xcom(request.method, name, body)
+            return self._upstream(request.method, tail) or self._xcom(request.method, name, body)
         if "state-store" in path or "/store/" in path or head == "store":
             return self._state_store(request.method, name, body)
         if path.endswith("/state"):
-            if body.get("state") == "deferred":
-                self._change(lambda s: _update(s, state="deferred", deferred=body))
-            return httpx.Response(204)
+            return self._ended(body)
         return httpx.Response(200, json={"text": "ok"})
 
     def _context(self) -> dict[str, Any]:
@@ -259,6 +266,25 @@ class FakeAirflow:
         if kind == "variables" and name in self.variables:
             return httpx.Response(200, json={"key": name, "value": self.variables[name]})
         return httpx.Response(404, json=NOT_FOUND)
+
+    def _ended(self, body: dict[str, Any]) -> httpx.Response:
+        if body.get("rendered_map_index") is not None:
+            self.names.append(body["rendered_map_index"])
+        if body.get("state") == "success":
+            self.events = {"outlets": body["task_outlets"], "events": body["outlet_events"]}
+        if body.get("state") == "deferred":
+            self._change(lambda s: _update(s, state="deferred", deferred=body))
+        return httpx.Response(204)
+
+    def _upstream(self, method: str, path: str) -> httpx.Response | None:
+        """Answer what another task returned: ``dag/run/task/key``, which Jinja asks for with ``/slice`` behind it."""
+        _, _, task_id, key, *rest = path.split("/")
+        if method != "GET" or task_id not in self.upstream:
+            return None
+        if key not in self.upstream[task_id]:
+            return httpx.Response(404, json=NOT_FOUND)
+        value = self.upstream[task_id][key]
+        return httpx.Response(200, json=[value] if rest == ["slice"] else {"key": key, "value": value})
 
     def _xcom(self, method: str, name: str, body: Any) -> httpx.Response:
         if method == "POST":

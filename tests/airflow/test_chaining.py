@@ -92,7 +92,9 @@ def test_an_asset_hears_which_run_it_was_and_an_alias_gets_an_asset_of_its_name(
         ({"arguments": ["--lr", "0.1"], "compute_target": "gpu1"}, {}, "--lr 0.1 on gpu1"),
         ({"run_config": {"arguments": ["a"], "target": "gpu1"}}, {}, "a on gpu1"),
         ({"arguments": ["a"]}, {"arguments": ["b"], "compute_target": "local"}, "b"),
-        ({}, {}, ""),
+        ({}, {}, "train.py"),
+        ({"environment_variables": {"SEED": 1}}, {}, "SEED=1"),
+        ({"arguments": ["a"], "environment_variables": {"SEED": 1}}, {"environment_variables": {"LR": 2}}, "a LR=2"),
         ({"arguments": ["x" * 500]}, {}, "x" * 119 + "…"),
     ],
     ids=str,
@@ -109,7 +111,9 @@ def test_a_mapped_instance_is_called_after_what_tells_it_apart(
 def test_a_mapped_task_has_readable_names_out_of_the_box_and_the_persons_own_win() -> None:
     with DAG("dag"):
         mapped = ScriptRunOperator.partial(task_id="a").expand(config=[ScriptRunConfig("code", "train.py")])
-        own = ScriptRunOperator.partial(task_id="b", map_index_template="{{ 1 }}").expand(config=[{}])
+        own = ScriptRunOperator.partial(task_id="b", map_index_template="{{ 1 }}").expand(
+            config=[{"source_directory": "code", "script": "train.py"}]
+        )
     assert mapped.map_index_template == "{{ task.label }}"
     assert own.map_index_template == "{{ 1 }}"
 

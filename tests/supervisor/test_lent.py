@@ -79,6 +79,10 @@ def offer_of(content: bytes, **changes: Any) -> dict[str, Any]:
 
 def lend(session: Session, content: bytes, **changes: Any) -> dict[str, Any]:
     session.writer.json({"op": "lend", "name": "uv", **offer_of(content), **changes})
+    session.writer.flush()
+    answer = session.receive()
+    if not answer.get("wanted"):
+        return answer
     session.writer.data(content)
     session.writer.end()
     session.writer.flush()
@@ -163,6 +167,8 @@ def test_a_sender_that_dies_leaves_nothing_that_passes_for_a_program(
     bare: Session, target: Target, plan: dict[str, Any]
 ) -> None:
     bare.writer.json({"op": "lend", "name": "uv", **offer_of(BROKEN)})
+    bare.writer.flush()
+    assert bare.receive() == {"wanted": True}
     bare.writer.data(BROKEN[:5])
     bare.close()
     again = target.session(PATH=BARE_PATH)

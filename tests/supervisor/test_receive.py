@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import random
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider.scriptrun.supervisor import store
+from airflow_provider.scriptrun.supervisor import store, turn
 from airflow_provider.scriptrun.supervisor.layout import Layout
 from airflow_provider.scriptrun.supervisor.protocol import delta, frames
 from airflow_provider.scriptrun.supervisor.protocol.manifest import Entry, encode, snapshot_id
@@ -37,6 +38,11 @@ FILES = {"train.py": b"print()\n", "lib/a.py": b"a" * 100_000, "lib/b.py": b"b",
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
     return Session(Layout(str(tmp_path / "root")))
+
+
+def half_received(session: Session) -> list[str]:
+    """What has not come to its end; whose turn it is to send says nothing about that."""
+    return [name for name in os.listdir(session.layout.incoming) if not name.endswith(".turn")]
 
 
 def test_an_empty_store_misses_every_blob_once_in_the_manifests_order(session: Session) -> None:
@@ -167,7 +173,7 @@ def test_a_damaged_blob_is_refused_by_name_and_the_others_are_kept(session: Sess
     assert bad in answer["error"]["message"]
     assert (answer["damaged"], answer["received"], answer["complete"]) == ([bad], 3, False)
     assert session.offer(thing) == [bad]
-    assert os.listdir(session.layout.incoming) == [thing.id]
+    assert half_received(session) == [thing.id]
 
 
 @pytest.mark.parametrize("size", [300_000, receive.SMALL_BYTES + 300_000])
@@ -287,7 +293,7 @@ def test_a_blob_that_cannot_be_written_leaves_nothing(
         patch.setattr(os, "write", full)
         with pytest.raises(OSError, match="No space left"):
             session.send(thing, [name])
-    assert os.listdir(session.layout.incoming) == [thing.id]
+    assert half_received(session) == [thing.id]
     assert not os.path.exists(session.layout.blob(name))
     assert session.offer(thing) == [name]
 
@@ -312,6 +318,7 @@ def test_two_senders_of_one_snapshot_at_once_both_end_well(tmp_path: Path) -> No
             missing = one.offer(thing)
             assert len(missing) == 200
             one.writer.json(send_request(thing, missing))
+            os.unlink(Layout(str(root)).turn(thing.id))  # a turn that was lost
         body = data_frames(contents(thing, missing), 10_000)
         half = len(body) // 2
         for one in (first, second):  # both are in the middle of it at once
@@ -356,7 +363,7 @@ def test_a_write_that_fails_is_answered_and_ends_the_session_cleanly(tmp_path: P
     assert answer
     assert "error" in answer
     assert reader.json() is None
-    assert os.listdir(root / "incoming") == [thing.id]
+    assert half_received(Session(Layout(str(root)))) == [thing.id]
     assert sum(len(files) for _, _, files in os.walk(root / "blobs")) == 0
 
 
@@ -390,3 +397,50 @@ def test_it_works_on_the_oldest_python(tmp_path: Path, oldest_python: str) -> No
         assert damaged["damaged"] == missing
         serve.put(thing)
     assert store.has_snapshot(Layout(str(root)), thing.id)
+
+
+# Two at once -------------------------------------------------------------------------------------------------------
+
+
+def test_who_offers_what_another_one_sends_waits_and_finds_it_there(tmp_path: Path) -> None:
+    thing = parcel({**FILES, "large": b"x" * 3_000_000})
+    with Serve(tmp_path / "root") as first, Serve(tmp_path / "root") as second:
+        missing = first.offer(thing)
+        assert missing
+        second.writer.json({"op": "offer", "snapshot": thing.id})
+        second.input.write(offer_frames(thing))
+        second.input.flush()
+        assert not select.select([second.output], [], [], 0.3)[0], "it is the first one's turn"
+        assert first.ask(send_request(thing, missing), data_frames(contents(thing, missing)))["complete"]
+        answer = second.reader.json()
+        assert answer == {"missing": []}
+        assert half_received(Session(Layout(str(tmp_path / "root")))) == []
+
+
+def test_who_waits_has_the_turn_of_a_sender_that_died(tmp_path: Path) -> None:
+    thing = parcel(FILES)
+    with Serve(tmp_path / "root") as first, Serve(tmp_path / "root") as second:
+        missing = first.offer(thing)
+        second.writer.json({"op": "offer", "snapshot": thing.id})
+        second.input.write(offer_frames(thing))
+        second.input.flush()
+        first.process.kill()
+        assert named(thing, second.reader.json() or {}) == missing
+        assert second.ask(send_request(thing, missing), data_frames(contents(thing, missing)))["complete"]
+
+
+def test_who_waits_says_so_and_waits_for_nobody_who_sends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn, "SIGN_OF_LIFE_S", 0.05)
+    monkeypatch.setattr(turn, "STALLED_S", 0.5)
+    thing = parcel(FILES)
+    with Serve(tmp_path / "root") as first:
+        missing = first.offer(thing)
+        session = Session(Layout(str(tmp_path / "root")))
+        *signs, answer = session.call(receive.offer, {"op": "offer", "snapshot": thing.id}, offer_frames(thing))
+        assert signs
+        assert all(sign == {"waiting": True} for sign in signs)
+        assert named(thing, answer) == missing
+        session.send(thing, missing)
+        assert first.ask(send_request(thing, missing), data_frames(contents(thing, missing)))["complete"]

@@ -184,9 +184,10 @@ def test_a_supervisor_that_is_frozen_is_unreachable_in_bounded_time(root, monkey
         target.check()
         pid = child_of_ours()
         os.kill(pid, signal.SIGSTOP)
-        monkeypatch.setattr(session, "PATIENCE_S", 0.3)
-        with pytest.raises(TargetUnreachableError, match="did not answer"):
-            target.check()
+        with monkeypatch.context() as patch:
+            patch.setattr(session, "PATIENCE_S", 0.3)
+            with pytest.raises(TargetUnreachableError, match="did not answer"):
+                target.check()
         assert target.check().root == str(root)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

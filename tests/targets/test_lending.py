@@ -87,14 +87,20 @@ def start(*answers: dict[str, Any], environment: dict[str, Any] = PIP, **values:
 
 
 def test_a_start_lends_what_it_is_asked_for_and_asks_again() -> None:
-    started, written = start(WANTED, KEPT, ACCEPTED)
+    started, written = start(WANTED, {"waiting": True}, {"wanted": True}, KEPT, ACCEPTED)
     assert (started.outcome, started.lent) == (Outcome.ACCEPTED, ("uv",))
     assert written.count(b'"op":"start"') == 2
     assert written.count(b'"op":"lend"') == 1
 
 
+def test_what_another_run_has_lent_meanwhile_is_not_sent() -> None:
+    started, written = start(WANTED, {"waiting": True}, {"wanted": False}, ACCEPTED)
+    assert (started.outcome, started.lent) == (Outcome.ACCEPTED, ())
+    assert len(written) < 100_000
+
+
 def test_a_start_whose_snapshot_is_missing_too_waits_for_that() -> None:
-    started, written = start({**WANTED, "snapshots": ["a" * 64]}, KEPT)
+    started, written = start({**WANTED, "snapshots": ["a" * 64]}, {"wanted": True}, KEPT)
     assert (started.outcome, started.lent) == (Outcome.MISSING, ("uv",))
     assert written.count(b'"op":"start"') == 1
 
@@ -114,7 +120,7 @@ def test_a_host_that_asks_for_anything_else_is_refused(tools: Any) -> None:
 
 def test_a_host_that_asks_again_after_it_was_sent_is_refused() -> None:
     with pytest.raises(TargetRefusedError, match="again"):
-        start(WANTED, KEPT, WANTED)
+        start(WANTED, {"wanted": True}, KEPT, WANTED)
 
 
 def built(client: Client) -> None:

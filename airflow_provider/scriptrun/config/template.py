@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -47,18 +47,27 @@ def holds_template(value: Any) -> bool:
     return next(templates_in(value), None) is not None
 
 
-def templates_in(value: Any, at: Path = ()) -> Iterator[Path]:
+def templates_in(value: Any) -> Iterator[Path]:
     """Yield the place of each template in plain values."""
-    if is_template(value):
+    return _places(value, is_template)
+
+
+def references_in(value: Any) -> Iterator[Path]:
+    """Yield the place of each stand-in for what another task returns, in plain values."""
+    return _places(value, is_reference)
+
+
+def _places(value: Any, is_wanted: Callable[[Any], bool], at: Path = ()) -> Iterator[Path]:
+    if is_wanted(value):
         yield at
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            yield from templates_in(item, (*at, name if str(name).isidentifier() else key(name)))
+            yield from _places(item, is_wanted, (*at, name if str(name).isidentifier() else key(name)))
     elif isinstance(value, (list, tuple)):
         for number, item in enumerate(value):
-            yield from templates_in(item, (*at, number))
+            yield from _places(item, is_wanted, (*at, number))
     elif isinstance(value, BaseModel):
-        yield from templates_in(value.__dict__, at)
+        yield from _places(value.__dict__, is_wanted, at)
 
 
 def read_text(text: str, kind: type[list[Any]] | type[dict[str, Any]]) -> Any:

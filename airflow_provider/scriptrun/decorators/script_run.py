@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
-from airflow.sdk.bases.decorator import DecoratedOperator, determine_kwargs, task_decorator_factory
+from airflow.sdk.bases.decorator import DecoratedOperator, _TaskDecorator, determine_kwargs
 from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
 from airflow.sdk.definitions.context import context_merge
 
 from airflow_provider.scriptrun.config import template_value
 from airflow_provider.scriptrun.config.template import is_template
 from airflow_provider.scriptrun.errors import ConfigurationError
-from airflow_provider.scriptrun.operators.scriptrun import MAP_INDEX_TEMPLATE, STAND_IN, ScriptRunOperator
+from airflow_provider.scriptrun.operators import retries as retrying
+from airflow_provider.scriptrun.operators.label import MAP_INDEX_TEMPLATE, shortened
+from airflow_provider.scriptrun.operators.scriptrun import STAND_IN, ScriptRunOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from airflow.sdk import Context
     from airflow.sdk.bases.decorator import TaskDecorator
@@ -55,6 +58,14 @@ class ScriptRunDecoratedOperator(DecoratedOperator, ScriptRunOperator):
         )
         self.config: Any = SET_DURING_EXECUTION
 
+    @property
+    def label(self) -> str:
+        """What tells this run from its siblings: what the function is called with, until it has said what is run."""
+        if isinstance(self.config, Mapping):
+            return super().label
+        called = [*map(str, self.op_args), *(f"{name}={value}" for name, value in self.op_kwargs.items())]
+        return shortened(" ".join(called))
+
     def _decide(self, context: Context) -> None:
         context_merge(context, self.op_kwargs)
         found = self.python_callable(*self.op_args, **determine_kwargs(self.python_callable, self.op_args, context))
@@ -67,6 +78,14 @@ class ScriptRunDecoratedOperator(DecoratedOperator, ScriptRunOperator):
         self.config = self.render_template(template_value(found), context)
 
 
+class _ScriptRunTask(_TaskDecorator[Any, Any, ScriptRunDecoratedOperator]):
+    def _expand(self, expand_input: Any, *, strict: bool) -> Any:
+        made: Any = super()._expand(expand_input, strict=strict)
+        # The scheduler reads a mapped task's retries from here, before any of its operators is made.
+        made.operator.partial_kwargs.setdefault("retries", retrying.default_retries())
+        return made
+
+
 def script_run_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
     """Make a task of a function that returns what is to run; behind ``@task.script_run``.
 
@@ -74,6 +93,18 @@ def script_run_task(python_callable: Callable[..., Any] | None = None, **kwargs:
     """
     kwargs.setdefault("multiple_outputs", True)
     kwargs.setdefault("map_index_template", MAP_INDEX_TEMPLATE)
-    return task_decorator_factory(
-        python_callable=python_callable, decorated_operator_class=ScriptRunDecoratedOperator, **kwargs
-    )
+    multiple_outputs = kwargs.pop("multiple_outputs")
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        return _ScriptRunTask(
+            function=function,
+            multiple_outputs=multiple_outputs,
+            operator_class=ScriptRunDecoratedOperator,
+            kwargs=dict(kwargs),
+        )
+
+    if python_callable is None:
+        return cast("TaskDecorator", decorate)
+    if not callable(python_callable):
+        raise TypeError("No positional arguments allowed while using @task.script_run, use named arguments instead")
+    return cast("TaskDecorator", decorate(python_callable))

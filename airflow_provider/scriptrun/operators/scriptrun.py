@@ -15,12 +15,13 @@ from airflow_provider.scriptrun.config.template import is_template
 from airflow_provider.scriptrun.links.run_links import CommitLink, RunFolderLink
 from airflow_provider.scriptrun.operators import retries as retrying
 from airflow_provider.scriptrun.operators.experiment_name import experiment_name, refuse_experiment_name
+from airflow_provider.scriptrun.operators.label import MAP_INDEX_TEMPLATE, label
+from airflow_provider.scriptrun.operators.mapping import ScriptRunPartial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from airflow.sdk import Context, RetryPolicy
-    from airflow.sdk.definitions.mappedoperator import OperatorPartial
 
     from airflow_provider.scriptrun.operators.attendance import Attendance
     from airflow_provider.scriptrun.operators.deadline import Deadline
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
 
 #: The operator's own fields that take the place of the config's, or are added to them.
 OVERRIDES = ("arguments", "compute_target", "environment_variables", "tags")
-#: A mapped task's instance is called after what tells it from its siblings.
-MAP_INDEX_TEMPLATE = "{{ task.label }}"
-#: Airflow's database keeps at most 250 of an instance's name.
-MAX_LABEL_CHARACTERS = 120
-LOCAL = "local"
 #: Checks the operator's own fields where the config is not known before the task runs.
 STAND_IN = {"source_directory": ".", "script": "script.py"}
 
@@ -100,37 +96,29 @@ class ScriptRunOperator(BaseOperator):
         self.deferrable = _default_deferrable() if deferrable is None else deferrable
         self.shown_links: dict[str, str] = {}  #: what its buttons lead to, once the run was accepted
         self._told_to_stop = False
-        _refuse_mistakes(vars(self))
+        refuse_mistakes(vars(self))
 
     @classmethod
-    def partial(cls, **kwargs: Any) -> OperatorPartial:
+    def partial(cls, **kwargs: Any) -> ScriptRunPartial:
         """Prepare a mapped task; the defaults are those of a task that is not mapped."""
         if "config" in kwargs:
             # As a dictionary it is rendered, and other tasks' outputs in it are waited for.
             kwargs["config"] = template_value(kwargs["config"])
-        _refuse_mistakes(kwargs)
+        refuse_mistakes(kwargs)
         kwargs.setdefault("map_index_template", MAP_INDEX_TEMPLATE)
         prepared = super().partial(**kwargs)
+        prepared._expand_called = True  # this one is never mapped, and need not say so
         if prepared.kwargs["retries"] is None:
             # The scheduler reads a mapped task's retries from here, before any of its operators is made.
             prepared.kwargs["retries"] = retrying.default_retries()
-        return prepared
+        return ScriptRunPartial(operator_class=cls, kwargs=prepared.kwargs, params=prepared.params)
 
     @property
     def label(self) -> str:
-        """What tells this run from its siblings, in a few words: its arguments, and the target where it is not local.
-
-        The name of a mapped task's instance, where the task names none.
-        """
-        fields = with_overrides(dict(self.config), **_overrides(vars(self))) if isinstance(self.config, Mapping) else {}
-        run_config = fields.get("run_config") or {}
-        items = fields.get("arguments") or run_config.get("arguments") or ()
-        target = fields.get("compute_target") or run_config.get("target")
-        words = [items] if isinstance(items, str) else [str(item) for item in items]
-        if target and target != LOCAL:
-            words.append(f"on {target}")
-        text = " ".join(words)
-        return text if len(text) <= MAX_LABEL_CHARACTERS else f"{text[: MAX_LABEL_CHARACTERS - 1]}…"
+        """What tells this run from its siblings, in a few words: the name of a mapped task's instance."""
+        if not isinstance(self.config, Mapping):
+            return ""
+        return label(with_overrides(dict(self.config), **_overrides(vars(self))), self.environment_variables)
 
     def on_kill(self) -> None:
         """Note that the task was told to stop. Runs in a signal handler: no lock, no log, no question to Airflow."""
@@ -190,7 +178,7 @@ def _overrides(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: fields[name] for name in OVERRIDES if fields.get(name) is not None}
 
 
-def _refuse_mistakes(fields: Mapping[str, Any]) -> None:
+def refuse_mistakes(fields: Mapping[str, Any]) -> None:
     """Check what an operator was given, as far as its templates allow. Raises :class:`ConfigurationError`."""
     config = fields.get("config")
     if not isinstance(config, dict):

@@ -183,7 +183,11 @@ class Start:
         if sent.started is None:
             (then or tell)(sent)
         count = f"{told['sent_files']} files{parcel.of} ({readable(told['sent_bytes'])})"
-        self.reporter.note(f"Sent {count} to {self.target.name}.")
+        self.reporter.note(
+            f"Sent {count} to {self.target.name}."
+            if told["sent_files"]
+            else f"The files{parcel.of} are on {self.target.name} by now: another run has just sent them."
+        )
         return sent.started
 
     def _accepted(self, started: Started) -> Run:

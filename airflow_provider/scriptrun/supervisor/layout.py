@@ -151,6 +151,10 @@ class Layout:
         """Return ``incoming/<id>``: the manifest of a snapshot whose blobs are still on their way."""
         return os.path.join(self.incoming, check_sha256(snapshot_id))
 
+    def turn(self, sha256: str) -> str:
+        """Return ``incoming/<sha256>.turn``: locked by who sends this snapshot, or this program."""
+        return os.path.join(self.incoming, check_sha256(sha256) + ".turn")
+
     def environment(self, key: str) -> str:
         """Return ``environments/<key>``."""
         return os.path.join(self.environments, check_sha256(key))

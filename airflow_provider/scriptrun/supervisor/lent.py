@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import flock, hello, refusal
+from . import flock, hello, refusal, turn
 from .layout import TOOLS, check_sha256, make_folder
 from .protocol.atomic import AtomicFile, write_atomic
 from .protocol.program import FIELDS, agrees
@@ -96,12 +96,32 @@ def _mark(tool: ToolLayout) -> None:
 def receive(request: Dict[str, Any], channel: Channel) -> None:
     """Answer the ``lend`` request: keep a program.
 
-    ``{"op": "lend", "name", "sha256", "size"}``, its bytes as data, the end frame; answered by ``{"kept": true}``.
-    What is refused, and a full disk, ends the session; nothing is kept then.
+    ``{"op": "lend", "name", "sha256", "size"}``; answered by ``{"wanted": false}`` when another session has sent it
+    meanwhile, after any number of ``{"waiting": true}``, else by ``{"wanted": true}``. Then its bytes as data, the end
+    frame; answered by ``{"kept": true}``. What is refused, and a full disk, ends the session; nothing is kept then.
     """
+    offer = Offer(request.get("name"), request)
+    path = channel.layout.turn(offer.sha256)
+    turn.leave_all()
+    turn.take(path, lambda: _say(channel, {"waiting": True}))
+    try:
+        is_wanted = not _is_here(channel.layout, offer)
+        _say(channel, {"wanted": is_wanted})
+        if is_wanted:
+            _keep(offer, channel, path)
+            channel.writer.json({"kept": True})
+    finally:
+        turn.leave(path)
+
+
+def _say(channel: Channel, document: Dict[str, Any]) -> None:
+    channel.writer.json(document)
+    channel.writer.flush()
+
+
+def _keep(offer: Offer, channel: Channel, path: str) -> None:
     import hashlib
 
-    offer = Offer(request.get("name"), request)
     tool = channel.layout.tool(offer.sha256, offer.name)
     make_folder(tool.folder)
     lock = hold(tool)
@@ -109,6 +129,7 @@ def receive(request: Dict[str, Any], channel: Channel) -> None:
         size, digest = 0, hashlib.sha256()
         with AtomicFile(tool.program, _EXECUTABLE, durable=True) as file:
             for chunk in channel.reader.data():
+                turn.go_on(path)
                 size += len(chunk)
                 if size <= offer.size:
                     digest.update(chunk)
@@ -123,7 +144,6 @@ def receive(request: Dict[str, Any], channel: Channel) -> None:
     finally:
         if lock is not None:
             os.close(lock)
-    channel.writer.json({"kept": True})
 
 
 def hold(tool: ToolLayout) -> Optional[int]:

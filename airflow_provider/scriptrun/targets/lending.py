@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider.scriptrun.errors import ProtocolError
 from airflow_provider.scriptrun.supervisor.protocol.program import agrees
+from airflow_provider.scriptrun.targets import parse
 from airflow_provider.scriptrun.targets.ahead import Ahead
 from airflow_provider.scriptrun.targets.pace import Packer
 from airflow_provider.scriptrun.targets.sending import CHUNK_BYTES, ROOM
@@ -63,14 +64,18 @@ class Program:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
 
-    def lend(self, session: Session) -> None:
-        """Send it. Raises :class:`TargetError`: it is not kept, for instance for want of space."""
+    def lend(self, session: Session) -> bool:
+        """Send it; return whether that was still to be done. Raises :class:`TargetError`: it cannot be kept there."""
         packer = Packer()
         session.put({"op": "lend", "name": self.name, "sha256": self.sha256, "size": self.size})
+        if not parse.is_wanted(session.in_turn()):
+            session.done()
+            return False
         with Ahead((packer.pack(chunk) for chunk in self.chunks()), ROOM) as chunks:
             session.put_data(packer.paced(chunks))
         session.answer(wait_s=KEEPING_PATIENCE_S)
         session.done()
+        return True
 
 
 class Lending:
@@ -91,13 +96,16 @@ class Lending:
             return {}
         return {name: program.offer for name, program in self.programs.items()}
 
-    def lend(self, session: Session, names: Iterable[str]) -> None:
-        """Send what a start asked for. Raises :class:`TargetError`."""
+    def lend(self, session: Session, names: Iterable[str]) -> tuple[str, ...]:
+        """Send what a start asked for; return what nobody else had sent meanwhile. Raises :class:`TargetError`."""
         programs = self.programs
+        sent = []
         for name in names:
             if name not in programs:
                 raise ProtocolError(f"{self._host} asks for the program {name!r}, which nobody offered")
-            programs[name].lend(session)
+            if programs[name].lend(session):
+                sent.append(name)
+        return tuple(sent)
 
 
 @cache

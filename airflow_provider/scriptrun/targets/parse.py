@@ -310,6 +310,16 @@ def missing(document: Any, total: int) -> list[int] | None:
         raise ProtocolError(f"The target's answer cannot be used: {fields.where}", why=str(error)) from None
 
 
+def is_waiting(document: Any) -> bool:
+    """Whether the answer is still to come: another session sends the same, and the target waits for its end."""
+    return Fields(document, "whose turn it is").flag("waiting")
+
+
+def is_wanted(document: Any) -> bool:
+    """Whether a program that is to be lent is not there yet."""
+    return Fields(document, "whether it wants a program").flag("wanted")
+
+
 def remote_files(document: Any, run_id: str) -> tuple[list[RemoteFile], bool]:
     """Read one frame of the answer to a ``list``; return its files, and whether another frame follows."""
     fields = Fields(document, f"the files of run {run_id}")

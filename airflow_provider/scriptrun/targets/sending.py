@@ -102,7 +102,7 @@ class Sending:
         session.put_data(self._packer.paced(self._packer.pack(chunk) for chunk in chunks))
         session.flush()
         total = len(self._blobs)  # while it travels
-        missing = parse.missing(session.answer(), total)
+        missing = parse.missing(session.in_turn(), total)
         session.done()
         return missing
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider.scriptrun.errors import ProtocolError, TargetRefusedError, TargetUnreachableError
 from airflow_provider.scriptrun.supervisor.protocol import frames
-from airflow_provider.scriptrun.targets.parse import target_error
+from airflow_provider.scriptrun.targets.parse import is_waiting, target_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -141,6 +141,12 @@ class Session:
         if document.get("error") is not None and "run" not in document:
             self.done()
             raise target_error(document["error"], f"The target refused what it was asked ({self._host})")
+        return document
+
+    def in_turn(self) -> dict[str, Any]:
+        """Return the next JSON object, as :meth:`answer` does, once others have sent what this session is to send."""
+        while is_waiting(document := self.answer()):
+            pass  # it is said more often than our patience ends
         return document
 
     def next(self, *, wait_s: float = 0.0) -> dict[str, Any]:

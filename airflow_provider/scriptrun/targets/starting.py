@@ -41,15 +41,16 @@ class Starting:
     def answer(self, session: Session) -> Started:
         """Read the answer to what was ``put``; when it asks for programs, lend them first."""
         document = self._read(session)
-        lent = parse.wanted_tools(document, self._request.run_id)
-        if lent:
-            self._lending.lend(session, lent)
+        wanted = parse.wanted_tools(document, self._request.run_id)
+        lent: tuple[str, ...] = ()
+        if wanted:
+            lent = self._lending.lend(session, wanted)
             if not parse.lacks_snapshots(document):
                 self.put(session)
                 document = self._read(session)
                 if parse.wanted_tools(document, self._request.run_id):
                     raise TargetRefusedError(
-                        f"The target asks for {', '.join(lent)} again after it was sent",
+                        f"The target asks for {', '.join(wanted)} again after it was sent",
                         advice="Is its disk full, or its root cleaned by something else?",
                     )
         started = replace(parse.started(document, self._request.run_id), lent=lent)

@@ -7,7 +7,7 @@ whole before that stays: offered again, it is not missing any more.
 
 from __future__ import annotations
 
-from .. import store
+from .. import store, turn
 from ..layout import check_sha256
 from ..protocol import manifest as manifests
 from ..protocol import ranges
@@ -17,7 +17,7 @@ from . import blobs
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+    from typing import Any, Dict, Iterator, List, Optional, Set, Tuple, Union
 
     from ..layout import Layout
     from ..protocol.frames import FrameReader
@@ -46,11 +46,15 @@ def offer(request: Dict[str, Any], channel: Channel) -> None:
 
     With ``"base": id of another snapshot``, the data are what turns its manifest into this one (``protocol.delta``).
     ``{"missing": null}`` then means that this did not go, and the manifest is to be offered whole.
+
+    While another session sends the same snapshot, this one waits, and says ``{"waiting": true}`` from time to time:
+    what the other has sent is not missing any more.
     """
     snapshot_id = check_sha256(request.get("snapshot"))
     base = request.get("base")
     data = _all(channel.reader, snapshot_id)
     layout = channel.layout
+    turn.leave_all()  # what this session did not come to send
     if base is not None:
         changed = _rebuilt(layout, check_sha256(base), data, snapshot_id)
         if changed is None:
@@ -67,13 +71,30 @@ def offer(request: Dict[str, Any], channel: Channel) -> None:
         wanted = manifests.blobs_of(manifests.decode(data))
     except manifests.ManifestError as error:
         raise Refusal(BAD_REQUEST, "The manifest of %s cannot be used: %s" % (snapshot_id, error)) from None
-    with store.shared(layout):
-        lacking = set(blobs.missing(layout, wanted))
-        store.put_manifest(layout, snapshot_id, data, complete=not lacking)
+    lacking = _lacking(layout, snapshot_id, data, wanted)
+    if lacking:
+        turn.take(layout.turn(snapshot_id), lambda: _say_that_it_waits(channel))
+        has_come = store.has_snapshot(layout, snapshot_id)
+        lacking = set() if has_come else _lacking(layout, snapshot_id, data, wanted)
+        if not lacking:
+            turn.leave_all()
     places = [place for place, sha256 in enumerate(wanted) if sha256 in lacking]
     _offered.clear()
     _offered[snapshot_id] = (list(wanted.items()), places)
     channel.writer.json({"missing": ranges.encode(places)})
+
+
+def _lacking(layout: Layout, snapshot_id: str, manifest: bytes, wanted: Dict[str, int]) -> Set[str]:
+    """Return the blobs that are missing here; keep the manifest, as a snapshot's when there are none."""
+    with store.shared(layout):
+        lacking = set(blobs.missing(layout, wanted))
+        store.put_manifest(layout, snapshot_id, manifest, complete=not lacking)
+    return lacking
+
+
+def _say_that_it_waits(channel: Channel) -> None:
+    channel.writer.json({"waiting": True})
+    channel.writer.flush()
 
 
 def _all(reader: FrameReader, snapshot_id: str) -> bytes:
@@ -129,12 +150,14 @@ def send(request: Dict[str, Any], channel: Channel) -> None:
         except ranges.RangesError as error:
             raise Refusal(BAD_REQUEST, "These are no blobs of %s: %s" % (snapshot_id, error)) from None
         coming = [everything[place] for place in places]
-        damaged = _receive(coming, channel.reader, layout)
+        path = layout.turn(snapshot_id)
+        damaged = _receive(coming, channel.reader, layout, path)
         arrived = set(places).difference([place for place in places if everything[place][0] in damaged])
         with store.shared(layout):
             complete = not blobs.missing(layout, dict([everything[place] for place in lacking if place not in arrived]))
             if complete:
                 store.complete_snapshot(layout, snapshot_id)
+        turn.leave(path)
     answer: Dict[str, Any] = {
         "received": len(arrived),
         "bytes": sum([everything[place][1] for place in arrived]),
@@ -148,10 +171,10 @@ def send(request: Dict[str, Any], channel: Channel) -> None:
     channel.writer.json(answer)
 
 
-def _receive(coming: List[Blob], reader: FrameReader, layout: Layout) -> List[str]:
+def _receive(coming: List[Blob], reader: FrameReader, layout: Layout, path: str) -> List[str]:
     """Keep the blobs that arrive; return those that arrived damaged."""
     damaged: List[str] = []
-    contents = _Contents(reader)
+    contents = _Contents(_noted(reader.data(), path))
     with blobs.BlobWriter(layout) as writer:
         for sha256, size in coming:
             try:
@@ -165,11 +188,18 @@ def _receive(coming: List[Blob], reader: FrameReader, layout: Layout) -> List[st
     return damaged
 
 
+def _noted(chunks: Iterator[bytes], path: str) -> Iterator[bytes]:
+    """Yield the chunks, and let those who wait see that they come."""
+    for chunk in chunks:
+        turn.go_on(path)
+        yield chunk
+
+
 class _Contents:
     """The contents of many blobs, one after the other, however they are cut into chunks."""
 
-    def __init__(self, reader: FrameReader) -> None:
-        self._chunks = reader.data()
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
         self._chunk = memoryview(b"")
         self._position = 0
 
