@@ -113,53 +113,10 @@ def _ssh_connection() -> dict[str, Any]:
             },
         },
         "conn-fields": {
-            "private_key": _field(
-                "Private key",
-                "The key itself, with its first and last line. Every worker can use it then.",
-                {"type": ["string", "null"], "format": "multiline"},
-            ),
-            "key_file": _field("Private key file", "In its place: the path of a key on every worker."),
-            "private_key_passphrase": _field(
-                "Passphrase",
-                "Of the private key, where it has one.",
-                {"type": ["string", "null"], "format": "password"},
-            ),
-            "host_key": _field(
-                "Host key",
-                "The machine's public key, as in /etc/ssh/ssh_host_ed25519_key.pub there. Empty: it must be in "
-                "known_hosts.",
-            ),
-            "known_hosts": _field(
-                "Known hosts file", "On every worker. Empty: ~/.ssh/known_hosts of the worker's user."
-            ),
-            "no_host_key_check": _field(
-                "Skip the host key check",
-                "Whoever is in between can then read and change everything. For throw-away machines only.",
-                {"type": ["boolean", "null"], "default": False},
-            ),
-            "jump_hosts": _field(
-                "Jump hosts",
-                "Ids of SSH connections to go through, the first one first, separated by commas.",
-            ),
-            "keepalive_interval": _field(
-                "Keepalive, seconds",
-                "So often something is sent over a quiet connection, so that no firewall forgets it.",
-                {"type": ["integer", "null"], "minimum": 1, "default": 30},
-            ),
-            "conn_timeout": _field(
-                "Connect timeout, seconds",
-                "How long the machine may take to accept the connection.",
-                {"type": ["integer", "null"], "minimum": 1, "default": 10},
-            ),
-            "root": _field(
-                "Root directory", "The folder there that keeps runs, sent files and environments. Empty: ~/.scriptrun."
-            ),
-            "interpreter": _field(
-                "Python interpreter",
-                "Python 3.8 or later: it looks after runs, and scripts get it where their environment asks for none. "
-                "Empty: python3.",
-            ),
-            **_RUN_FIELDS,
+            **_section("Key", _KEY_FIELDS),
+            **_section("Host key check", _HOST_KEY_FIELDS),
+            **_section("Network", _NETWORK_FIELDS),
+            **_section("Runs there", _THERE_FIELDS | _RUN_FIELDS),
         },
     }
 
@@ -168,6 +125,65 @@ def _field(label: str, description: str, schema: dict[str, Any] | None = None) -
     return {"label": label, "description": description, "schema": schema or {"type": ["string", "null"]}}
 
 
+def _section(heading: str, fields: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the fields under a heading of their own: Airflow shows one section of a form at a time."""
+    return {
+        name: {**described, "schema": {**described["schema"], "section": heading}} for name, described in fields.items()
+    }
+
+
+_KEY_FIELDS: dict[str, dict[str, Any]] = {
+    "private_key": _field(
+        "Private key",
+        "The key itself, with its first and last line. Every worker can use it then.",
+        {"type": ["string", "null"], "format": "multiline"},
+    ),
+    "key_file": _field("Private key file", "In its place: the path of a key that is on every worker."),
+    "private_key_passphrase": _field(
+        "Passphrase",
+        "Of the private key, where it has one.",
+        {"type": ["string", "null"], "format": "password"},
+    ),
+}
+_HOST_KEY_FIELDS: dict[str, dict[str, Any]] = {
+    "host_key": _field(
+        "Host key",
+        "The machine's public key, as in /etc/ssh/ssh_host_ed25519_key.pub there. Empty: it must be in known_hosts.",
+    ),
+    "known_hosts": _field(
+        "Known hosts file", "The path of one that is on every worker. Empty: ~/.ssh/known_hosts of the worker's user."
+    ),
+    "no_host_key_check": _field(
+        "Skip the host key check",
+        "Whoever is in between can then read and change everything. For throw-away machines only.",
+        {"type": ["boolean", "null"], "default": False},
+    ),
+}
+_NETWORK_FIELDS: dict[str, dict[str, Any]] = {
+    "jump_hosts": _field(
+        "Jump hosts", "Ids of SSH connections to go through, the first one first, separated by commas."
+    ),
+    "keepalive_interval": _field(
+        "Keepalive, seconds",
+        "How often something is sent over a quiet connection, so that no firewall forgets it.",
+        {"type": ["integer", "null"], "minimum": 1, "default": 30},
+    ),
+    "conn_timeout": _field(
+        "Connect timeout, seconds",
+        "How long the machine may take to accept the connection.",
+        {"type": ["integer", "null"], "minimum": 1, "default": 10},
+    ),
+}
+_THERE_FIELDS: dict[str, dict[str, Any]] = {
+    "root": _field(
+        "Root directory", "The folder there that keeps runs, sent files and environments. Empty: ~/.scriptrun."
+    ),
+    "interpreter": _field(
+        "Python interpreter",
+        "Python 3.8 or later: it looks after runs, and scripts get it where their environment asks for none. "
+        "Empty: python3.",
+    ),
+}
 #: What every connection to a host may say about the runs there.
 _RUN_FIELDS: dict[str, dict[str, Any]] = {
     "max_runs": _field(

@@ -58,9 +58,34 @@ def test_bounds_and_choices_are_the_persons_own() -> None:
     rate = Param(0.1, type="number", minimum=0, maximum=1, description="Learning rate")
     form = script_run_params(ScriptRunConfig("c", "t.py", ["--lr", 5]), arguments={"lr": rate})
     assert form["lr"].schema["maximum"] == 1
-    assert form["lr"].schema["section"] == "Arguments of the script"
+    assert form["lr"].description == "Learning rate"
     with pytest.raises(Exception, match="maximum"):
         form["lr"].resolve(2)
+
+
+def test_every_field_says_what_the_script_gets() -> None:
+    whole = Param(4, type="integer", minimum=1, maximum=8)
+    given = {"batch_size": whole, "keep_all": True, "note": None, "titled": Param("a", type="string", title="A title")}
+    form = script_run_params(arguments=given)
+    assert {name: (param.schema["title"], param.description) for name, param in form.items() if name in given} == {
+        "batch_size": ("Batch size", "The script gets it as --batch-size. At least 1 and at most 8."),
+        "keep_all": ("Keep all", "The script gets --keep-all when this is on."),
+        "note": ("Note", "The script gets it as --note; empty: not at all."),
+        "titled": ("A title", "The script gets it as --titled."),
+    }
+    assert whole.description is None
+    assert "title" not in whole.schema, "the person's own Param is left as it is"
+
+
+def test_arguments_have_the_headings_that_the_person_wants() -> None:
+    given = {"lr": 0.1, "seed": Param(7, type="integer", section="Rarely changed")}
+    assert [p.schema.get("section") for p in script_run_params(arguments=given).values()] == [
+        None,
+        None,
+        "Rarely changed",
+    ]
+    form = script_run_params(arguments=given, section="Training")
+    assert [param.schema.get("section") for param in form.values()] == [None, "Training", "Rarely changed"]
 
 
 def test_targets_are_a_drop_down_whose_default_is_the_configurations() -> None:

@@ -51,9 +51,16 @@ def test_what_no_server_shows_has_no_page(repository: str | None, commit: str | 
     [
         ("s3://bucket/a/b c", "https://s3.console.aws.amazon.com/s3/buckets/bucket?prefix=a/b%20c/"),
         ("gs://bucket/a/b", "https://console.cloud.google.com/storage/browser/bucket/a/b"),
-        ("/srv/workspace/a b", "file:///srv/workspace/a%20b"),
-        ("abfs://container@account/a", "abfs://container@account/a"),
+        ("https://files.example.com/a", "https://files.example.com/a"),
+        ("/srv/workspace/a b", None),
+        ("abfs://container@account/a", None),
     ],
 )
-def test_a_folder_is_shown_where_its_storage_has_a_console(uri: str, page: str) -> None:
+def test_a_folder_is_shown_where_its_storage_has_a_console(uri: str, page: str | None) -> None:
     assert folder_url(uri) == page
+
+
+@pytest.mark.parametrize("uri", ["/srv/workspace/a", "s3://bucket/a"])
+def test_a_folder_is_shown_where_a_person_says(uri: str) -> None:
+    page = "https://files.example.com:8443/browse?at=work/a b/"
+    assert folder_url(uri, page) == "https://files.example.com:8443/browse?at=work/a%20b/"

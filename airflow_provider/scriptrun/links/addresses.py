@@ -14,6 +14,8 @@ _GITHUB = "{repository}/commit/{commit}"
 _AZURE_SSH = re.compile(r"v3/([^/]+)/([^/]+)/([^/]+)")
 #: ``git@github.com:team/code.git``, which is no URL.
 _SCP = re.compile(r"(?:[^@/:]+@)?([^/:]+):(?!//)(.+)")
+#: What stays as it is in the address that a person gave.
+_IN_A_PAGE = ":/?#[]@!$&'()*+,;=%~"
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
 
@@ -54,12 +56,17 @@ def _host_and_path(repository: str) -> tuple[str, str] | None:
     return (host.lower(), path) if path else None
 
 
-def folder_url(uri: str) -> str:
-    """Return where a browser shows a folder: the console of S3 or Google Cloud Storage, else the URI as it is."""
+def folder_url(uri: str, page: str = "") -> str | None:
+    """Return where a browser shows a folder; ``None`` where it cannot: Airflow shows no link but to the web.
+
+    :param page: where that is, if a person says so. Otherwise it is the console of S3 or Google Cloud Storage.
+    """
+    if page:
+        return quote(page, safe=_IN_A_PAGE)
     kind, _, rest = uri.partition("://")
     bucket, _, prefix = rest.partition("/")
     if kind in ("s3", "s3a"):
         return f"https://s3.console.aws.amazon.com/s3/buckets/{quote(bucket)}?prefix={quote(prefix.rstrip('/'))}/"
     if kind in ("gs", "gcs"):
         return f"https://console.cloud.google.com/storage/browser/{quote(bucket)}/{quote(prefix)}"
-    return uri if "://" in uri else f"file://{quote(uri)}"
+    return uri if kind in ("http", "https") else None

@@ -25,7 +25,7 @@ class _PushedLink(BaseOperatorLink):
 
 
 class RunFolderLink(_PushedLink):
-    """The run's folder in the workspace: log, metrics, outputs."""
+    """The run's folder in the workspace, where a browser can show it: log, metrics, outputs."""
 
     name = "Run folder"
 
@@ -36,11 +36,16 @@ class CommitLink(_PushedLink):
     name = "Commit"
 
 
-def push_links(run: Run, ti: Any) -> None:
-    """Show the links of a run on its task."""
+def push_links(run: Run, ti: Any, workspace_page: str) -> None:
+    """Show the links of a run on its task.
+
+    :param workspace_page: where a browser finds the workspace, if a person says so.
+    """
     from airflow_provider.scriptrun.links.addresses import commit_url, folder_url
 
-    RunFolderLink().push(ti, folder_url(run.folder.uri("").rstrip("/")))
+    page = workspace_page and f"{workspace_page.rstrip('/')}/{run.folder.name}/"
+    if url := folder_url(run.folder.uri("").rstrip("/"), page):
+        RunFolderLink().push(ti, url)
     git = run.submission["git"]
     if url := commit_url(git.get("repository"), git.get("commit")):
         CommitLink().push(ti, url)

@@ -116,7 +116,7 @@ class Attendance:
             run.close()
 
     def _follow(self, run: Run, cursor: Cursor | None = None) -> dict[str, Any]:
-        push_links(run, self._context["ti"])
+        push_links(run, self._context["ti"], self._surroundings.settings.workspace_page)
         if self._may_defer(run):
             self._defers_at = time.monotonic() + self._surroundings.settings.defer_after_seconds
         status = run.watch(self._reporter, should_stop=self._should_look_up, cursor=cursor)

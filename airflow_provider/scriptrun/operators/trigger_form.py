@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 TARGET = "compute_target"
-TARGET_SECTION, ARGUMENTS_SECTION = "Where", "Arguments of the script"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WHOLE, _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)"), re.compile(r"-?[0-9]+\.[0-9]*([eE]-?[0-9]+)?|-?[0-9]+[eE]-?[0-9]+")
 #: Python type of a default -> JSON schema's name for it.
 _TYPES: dict[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string"}
+#: How a description says it -> JSON schema's name for it.
+_BOUNDS = {"at least": "minimum", "at most": "maximum"}
 
 
 class ScriptRunParams(dict[str, Param]):
@@ -41,7 +43,7 @@ def script_run_params(
     *,
     targets: Iterable[str] = (),
     arguments: Mapping[str, Any] | None = None,
-    section: str = ARGUMENTS_SECTION,
+    section: str | None = None,
 ) -> ScriptRunParams:
     """Make a DAG's ``params`` from a configuration and the script's arguments.
 
@@ -57,8 +59,10 @@ def script_run_params(
     :param config: its target is the default one, and ``--name value`` pairs of its arguments become fields.
     :param targets: what the drop-down offers; the first one is the default where there is no configuration.
     :param arguments: name (without ``--``) -> a default, or an Airflow ``Param`` with bounds, a description, choices.
-        An underscore in a name is a hyphen in the option, unless the configuration spells it otherwise.
-    :param section: the form's heading of the arguments.
+        An underscore in a name is a hyphen in the option, unless the configuration spells it otherwise. Where a
+        ``Param`` has no title or description, the field says which option it is.
+    :param section: the form's heading of the arguments, which Airflow shows folded. Default: none, so that they stand
+        under the target in the part that Airflow shows first. A ``Param`` may have a section of its own.
     :raises ConfigurationError: a name is no name, or a default of a type that no field has.
     """
     found = config if isinstance(config, ScriptRunConfig) or config is None else ScriptRunConfig.model_validate(config)
@@ -68,7 +72,7 @@ def script_run_params(
         options.setdefault(plain, name if name.startswith("-") else f"--{plain.replace('_', '-')}")
         defaults[plain] = value
     params = {TARGET: _target(found, list(targets))}
-    params.update({name: _param(name, value, section) for name, value in defaults.items()})
+    params.update({name: _field(name, value, options[name], section) for name, value in defaults.items()})
     return ScriptRunParams(params, options)
 
 
@@ -121,23 +125,40 @@ def _target(config: ScriptRunConfig | None, targets: list[str]) -> Param:
         type="string",
         title="Compute target",
         description="The Airflow connection that names where the script runs, or local.",
-        section=TARGET_SECTION,
         **choice,
     )
 
 
-def _param(name: str, value: Any, section: str) -> Param:
-    if isinstance(value, Param):
-        value.schema.setdefault("section", section)
-        return value
+def _field(name: str, value: Any, option: str, section: str | None) -> Param:
+    """Return the form's field of an argument: the person's own ``Param``, with what it does not say itself."""
+    param = copy.copy(value) if isinstance(value, Param) else _param(name, value)
+    said = {"title": name.replace("_", " ").strip().capitalize(), **({"section": section} if section else {})}
+    param.schema = said | param.schema
+    if not param.description and not param.schema.get("description_md"):
+        param.description = _description(option, param.schema)
+    return param
+
+
+def _description(option: str, schema: Mapping[str, Any]) -> str:
+    """Return what the field is for the script; and its bounds, to which Airflow corrects a value without a word."""
+    said = schema.get("type")
+    kinds = [said] if isinstance(said, str) else said or []
+    if "boolean" in kinds:
+        return f"The script gets {option} when this is on."
+    bounds = [f"{word} {schema[bound]}" for word, bound in _BOUNDS.items() if bound in schema]
+    text = f"The script gets it as {option}{'; empty: not at all' if 'null' in kinds else ''}."
+    return f"{text} {' and '.join(bounds).capitalize()}." if bounds else text
+
+
+def _param(name: str, value: Any) -> Param:
     if value is None:
-        return Param(None, type=["null", "string"], section=section)
+        return Param(None, type=["null", "string"])
     if type(value) not in _TYPES:
         raise ConfigurationError(
             f"script_run_params: {name} has the default {value!r:.100}, for which the form has no field",
             advice="Write a text, a number, True or False, None, or a Param with a type of its own.",
         )
-    return Param(value, type=_TYPES[type(value)], section=section)
+    return Param(value, type=_TYPES[type(value)])
 
 
 def _template(params: Mapping[str, Param], options: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.errors import ConfigurationError
-from airflow_provider.scriptrun.runs.progress import Progress, readable
+from airflow_provider.scriptrun.runs.progress import Progress, counted, readable
 from airflow_provider.scriptrun.runs.request import DAY_SECONDS
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Capture:
         progress.finish()
         self.phases["keep"] = round(time.monotonic() - began, 3)
         self.reporter.note(
-            f"Snapshot {snapshot.id[:12]}: {snapshot.files} files, {readable(snapshot.bytes)}; "
+            f"Snapshot {snapshot.id[:12]}: {counted(snapshot.files, 'file')}, {readable(snapshot.bytes)}; "
             + (f"{kept.blobs} new in the workspace ({readable(kept.bytes)})." if kept.blobs else "nothing new.")
         )
         return bool(kept.blobs)

@@ -74,6 +74,11 @@ class Progress:
         sys.stderr.flush()
 
 
+def counted(count: int, noun: str) -> str:
+    """Return how many of something there are: ``1 file``, ``2 files``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def readable(count: float) -> str:
     """Return a number of bytes as a person says it: ``1.5 MB`` (decimal, as ``df -H`` and disks have it)."""
     for unit in _UNITS:

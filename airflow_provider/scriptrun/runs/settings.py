@@ -49,6 +49,12 @@ class Settings:
         "they come from the environment or the cloud's own configuration.",
         '{"client_kwargs": {"region_name": "eu-west-1"}}',
     )
+    workspace_page: str = _option(
+        "",
+        "Where a browser finds the workspace, for the link to a run's folder: a web server or file browser that shows "
+        "it. Empty: the console of S3 or Google Cloud Storage; any other workspace has no such link then.",
+        "https://files.example.com/scriptrun",
+    )
     cache_directory: str = _option(
         "",
         "Where a worker remembers what it has hashed and stored. Deleting it costs time, never data. "

@@ -15,7 +15,7 @@ from airflow_provider.scriptrun.errors import (
 )
 from airflow_provider.scriptrun.runs.crash_points import AFTER_START, crash_point
 from airflow_provider.scriptrun.runs.lease import WATCHED_SECONDS, longest_silence_s
-from airflow_provider.scriptrun.runs.progress import Progress, readable
+from airflow_provider.scriptrun.runs.progress import Progress, counted, readable
 from airflow_provider.scriptrun.runs.reach import Patience, patience_without_run, reach
 from airflow_provider.scriptrun.runs.run import Run
 
@@ -182,7 +182,8 @@ class Start:
         )
         if sent.started is None:
             (then or tell)(sent)
-        count = f"{told['sent_files']} files{parcel.of} ({readable(told['sent_bytes'])})"
+        files = counted(told["sent_files"], "file")
+        count = f"{files}{parcel.of} ({readable(told['sent_bytes'])})"
         self.reporter.note(
             f"Sent {count} to {self.target.name}."
             if told["sent_files"]
