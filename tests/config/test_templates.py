@@ -1,5 +1,6 @@
 """Templates are tolerated until a task renders them; what is rendered is checked strictly."""
 
+import json
 from typing import get_origin
 
 import pytest
@@ -163,6 +164,46 @@ def test_a_whole_configuration_may_have_been_rendered_to_text():
     assert ScriptRunConfig.from_rendered('{"source_directory": "a", "script": "b.py"}') == ScriptRunConfig("a", "b.py")
     with pytest.raises(ConfigurationError, match=r"^config was rendered to 'x'"):
         ScriptRunConfig.from_rendered("x")
+
+
+OUTPUTS = {"uri": "s3://b/experiments/churn/churn_1_a/outputs", "count": 1, "files": [{"path": "model"}]}
+
+
+def rendered(**fields):
+    """A configuration of which Airflow has rendered these fields."""
+    return ScriptRunConfig.from_rendered({"source_directory": "training", "script": "train.py", **fields})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [OUTPUTS, {"run_id": "churn_1_a", "outputs": OUTPUTS}, str(OUTPUTS), json.dumps(OUTPUTS)],
+    ids=["outputs", "record", "text of Python", "text of JSON"],
+)
+def test_an_input_may_be_the_outputs_of_a_run(said):
+    found = rendered(inputs={"model": said})
+    assert found.inputs == {"model": OUTPUTS["uri"]}
+    if isinstance(said, dict):  # in plain Python
+        assert ScriptRunConfig("training", "train.py", inputs={"model": said}).inputs == found.inputs
+
+
+@pytest.mark.parametrize("said", [{"metrics": {}}, {"uri": None}, {"outputs": "x"}])
+def test_a_dictionary_that_names_no_outputs_is_refused(said):
+    with pytest.raises(
+        ConfigurationError, match=r"config.inputs\['model'\] is the dictionary .*names no run's outputs"
+    ):
+        rendered(inputs={"model": said})
+
+
+def test_a_path_may_begin_with_a_brace():
+    assert rendered(inputs={"a": "{x}/b"}).inputs == {"a": "{x}/b"}
+
+
+def test_what_another_task_returned_becomes_json_in_an_argument():
+    found = rendered(arguments=[{"rmse": 0.25}, [1, "a"], ("b",)], environment_variables={"METRICS": {"rmse": 0.25}})
+    assert found.arguments == ['{"rmse": 0.25}', '[1, "a"]', '["b"]']
+    assert found.environment_variables == {"METRICS": '{"rmse": 0.25}'}
+    with pytest.raises(ConfigurationError, match="cannot be written as JSON"):
+        rendered(arguments=[[object()]])
 
 
 def test_braces_that_are_left_after_rendering_are_text():

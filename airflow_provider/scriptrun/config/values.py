@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import numbers
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -187,10 +188,15 @@ def name_of(names: type[Enum]) -> Check:
     return check
 
 
-def argument(value: Any, rendered: bool) -> str:  # noqa: ARG001
-    """Check one item of a command line, or the value of a variable: text, or a number or path, which becomes text."""
+def argument(value: Any, rendered: bool) -> str:
+    """Check one item of a command line, or the value of a variable: text, or a number or path, which becomes text.
+
+    What another task returned may be a dictionary or a list, too, which becomes JSON.
+    """
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
+    if rendered and isinstance(value, (Mapping, Sequence)) and not isinstance(value, (str, bytes)):
+        return _json(value)
     if isinstance(value, str):
         if "\0" in value:
             raise Wrong("holds a NUL character, which no process can be given", "Leave it out.")
@@ -198,6 +204,13 @@ def argument(value: Any, rendered: bool) -> str:  # noqa: ARG001
     if isinstance(value, numbers.Number) and not isinstance(value, bool):
         return str(value)
     raise Wrong(f"must be text or a number, not {shown(value)}", _argument_advice(value))
+
+
+def _json(value: Mapping[str, Any] | Sequence[Any]) -> str:
+    try:
+        return json.dumps(value if isinstance(value, Mapping) else list(value))
+    except (TypeError, ValueError) as error:
+        raise Wrong(f"cannot be written as JSON: {error}", "Let the task before return text.") from None
 
 
 def _argument_advice(value: Any) -> str:
@@ -299,10 +312,29 @@ def input_name(name: str) -> None:
 
 
 def location(value: Any, rendered: bool) -> str:
-    """Check where an input lies: an address or a path, whatever object stands for it."""
+    """Check where an input lies: an address or a path, whatever object stands for it; or a run, which has outputs.
+
+    A run is named by its record, or by the field ``outputs`` of that.
+    """
     if isinstance(value, os.PathLike) or hasattr(value, "protocol"):  # ObjectStoragePath and fsspec's paths
         value = str(value)
+    if rendered and isinstance(value, str) and value.lstrip().startswith("{"):
+        with suppress(Wrong):  # else it is a path
+            value = read_text(value, dict)
+    if isinstance(value, Mapping):
+        value = _outputs_uri(value)
     return str(text(example="s3://bucket/data.csv", secret_free=True)(value, rendered))
+
+
+def _outputs_uri(value: Mapping[str, Any]) -> str:
+    outputs = value.get("outputs", value)
+    uri = outputs.get("uri") if isinstance(outputs, Mapping) else None
+    if not isinstance(uri, str) or not uri:
+        raise Wrong(
+            f"is the dictionary {shown(dict(value))}, which names no run's outputs",
+            "Write train.output['outputs'] of the task that trains, a path or a URL.",
+        )
+    return uri
 
 
 Flag = Annotated[bool, holding(flag)]
