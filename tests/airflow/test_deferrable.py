@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from airflow_provider.scriptrun import (
     ScriptRunOperator,
 )
 from airflow_provider.scriptrun.runs.host_watches import shared
+from airflow_provider.scriptrun.triggers import wait
 from airflow_provider.scriptrun.triggers.run_over import ScriptRunTrigger
 from airflow_provider.scriptrun.triggers.wait import DEADLINE, OVER
 from tests.airflow.harness import RUN_ID, FakeAirflow, Outcome
@@ -39,6 +41,7 @@ WHOLE_LOG = b"line 0\nline 1\nline 2\ndone\n"
 def _defers_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AIRFLOW__SCRIPTRUN__DEFER_AFTER_SECONDS", "0")
     monkeypatch.setenv("AIRFLOW__SCRIPTRUN__TRIGGERER_SHARES_HOST", "True")
+    monkeypatch.setattr(wait, "SETTLE_SECONDS", 0.0)
     yield
     shared.close()
 
@@ -134,6 +137,18 @@ def test_a_short_run_never_defers(project: Project, monkeypatch: pytest.MonkeyPa
     outcome = airflow.run(operator(project))
     assert outcome.state == "success", outcome.log
     assert airflow.stored.deferred is None
+
+
+def test_no_trigger_fires_before_the_scheduler_can_know_that_its_task_deferred(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wait, "SETTLE_SECONDS", 3.0)
+    airflow, task = FakeAirflow(), operator(project)
+    deferred(project, task, airflow)
+    project.release()
+    trigger = trigger_of(airflow)
+    Triggerer(trigger).wait()
+    assert time.time() >= trigger.wait.not_before
 
 
 def test_a_long_run_is_waited_for_in_the_triggerer_and_runs_once(project: Project) -> None:

@@ -23,7 +23,7 @@ from airflow_provider.scriptrun.runs.workspace import Workspace
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason
 from airflow_provider.scriptrun.targets.contract import Cursor
 from airflow_provider.scriptrun.targets.registry import open_target
-from airflow_provider.scriptrun.triggers.wait import Wait
+from airflow_provider.scriptrun.triggers import wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -61,7 +61,7 @@ class Attendance:
         *,
         told_to_stop: Callable[[], bool],
         deadline: Deadline,
-        defer: Callable[[Wait], NoReturn] | None = None,
+        defer: Callable[[wait.Wait], NoReturn] | None = None,
     ) -> None:
         self._defer, self._defers_at = defer, math.inf
         self._context, self._told_to_stop, self._deadline = context, told_to_stop, deadline
@@ -153,7 +153,7 @@ class Attendance:
         seconds_left = self._deadline.seconds_left()
         self._reporter.note(f"Run {run.id} goes on; the triggerer watches it from here on, and its log goes on there.")
         self._defer(
-            Wait(
+            wait.Wait(
                 handle=dict(submission["handle"]),
                 cursor=cursor.document(),
                 workspace=run.workspace.url,
@@ -162,6 +162,7 @@ class Attendance:
                 orphan_after_s=submission["limits"]["orphan_after_s"],
                 grace_s=submission["limits"]["grace_s"],
                 deadline=None if seconds_left is None else time.time() + seconds_left,
+                not_before=time.time() + wait.SETTLE_SECONDS,
                 secrets=list(self._secrets),
             )
         )
@@ -236,5 +237,5 @@ class Attendance:
         if lineage is None:
             return
         with open_target(lineage.connection, self._surroundings, host_id=lineage.host_id or None) as target:
-            wait = {} if wait_seconds is None else {"wait_s": wait_seconds}
-            target.cancel(lineage.run_id, lineage=lineage.id, reason=reason, **wait)
+            wait_s = {} if wait_seconds is None else {"wait_s": wait_seconds}
+            target.cancel(lineage.run_id, lineage=lineage.id, reason=reason, **wait_s)

@@ -26,7 +26,7 @@ from airflow_provider.scriptrun.runs.workspace import Workspace
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason
 from airflow_provider.scriptrun.targets.contract import Cursor, Handle, News, Stream
 from airflow_provider.scriptrun.targets.registry import open_handle
-from airflow_provider.scriptrun.triggers.wait import DEADLINE, NOT_STARTED, OVER, TROUBLE, Wait
+from airflow_provider.scriptrun.triggers.wait import DEADLINE, NOT_STARTED, OVER, SETTLE_SECONDS, TROUBLE, Wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -63,6 +63,7 @@ class ScriptRunTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Follow the run, and yield the one event."""
         why, view = await self._follow()
+        await asyncio.sleep(min(self.wait.not_before - time.time(), SETTLE_SECONDS))  # clocks differ between hosts
         cursor = self.wait.cursor if view is None else view.shown.document()
         event = {"run_id": self.wait.handle["run_id"], "why": why, "cursor": cursor}
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]

@@ -9,6 +9,11 @@ from typing import Any
 #: asked, or could not for so long that the run has surely ended.
 OVER, DEADLINE, NOT_STARTED, TROUBLE = "over", "deadline", "not_started", "trouble"
 
+#: No trigger fires sooner after its task deferred. The scheduler hears of a deferral in its next round, which takes
+#: seconds where it is busy, and fails a task ("finished with state success, but the task instance's state attribute is
+#: queued") whose trigger has fired before: apache/airflow issues 66374 and 67287.
+SETTLE_SECONDS = 5.0
+
 
 @dataclass(frozen=True)
 class Wait:
@@ -20,6 +25,7 @@ class Wait:
     :param folder: of the run, in the workspace.
     :param log_uri: where the whole log will be, for a person.
     :param deadline: seconds since the epoch at which the task's ``execution_timeout`` passes; ``None``: never.
+    :param not_before: seconds since the epoch before which the trigger does not fire.
     :param secrets: references to the secrets that the script was given, to hide them in what it prints.
     """
 
@@ -31,4 +37,5 @@ class Wait:
     orphan_after_s: float | None = None
     grace_s: float = 30.0
     deadline: float | None = None
+    not_before: float = 0.0
     secrets: list[str] = field(default_factory=list)
