@@ -118,10 +118,35 @@ def test_airflow_learns_of_the_provider_without_importing_its_hooks() -> None:
     assert not {name for name in loaded if name.partition(".")[0] in ("airflow", "pydantic", "fsspec")}
 
 
+#: What it takes to run several ``airflow`` commands in one process, which takes seconds to start.
+COMMANDS = """
+import contextlib, io, json, sys
+from airflow.__main__ import main
+answers = {}
+for line in sys.argv[1:]:
+    sys.argv = ["airflow", *line.split(), "--output", "json"]
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        main()
+    answers[line] = json.loads(said.getvalue())
+print(json.dumps(answers))
+"""
+
+
 @pytest.mark.slow
-def test_airflow_lists_the_provider(tmp_path: Path) -> None:
-    code = "from airflow.__main__ import main; import sys; sys.argv = ['airflow', 'providers', {!r}, *{!r}]; main()"
-    listed = in_new_process(code.format("get", ["airflow-provider-scriptrun"]))
-    assert "airflow-provider-scriptrun" in listed
-    hooks = in_new_process(code.format("hooks", ["--output", "json"]))
-    assert "scriptrun_local" in hooks
+def test_airflows_commands_show_the_provider_and_all_that_it_brings() -> None:
+    get = "providers get airflow-provider-scriptrun --full"
+    expected = {
+        "providers hooks": {"scriptrun_local", "scriptrun_ssh"},
+        "providers behaviours": {"scriptrun_local", "scriptrun_ssh"},
+        "providers triggers": {"airflow_provider.scriptrun.triggers.run_over"},
+        "providers links": set(get_provider_info()["extra-links"]),
+    }
+    command = [sys.executable, "-c", COMMANDS, get, *expected]
+    said = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "scriptrun" not in said.stderr.lower(), said.stderr
+    answers = json.loads(said.stdout.splitlines()[-1])
+    (shown,) = answers[get]
+    assert shown["versions"] == [airflow_provider.scriptrun.__version__]
+    assert [item["name"] for item in shown["task-decorators"]] == ["script_run"]
+    for line, names in expected.items():
+        assert names <= {value for row in answers[line] for value in row.values()}, line
