@@ -45,7 +45,8 @@ class ScriptRunTrigger(BaseTrigger):
     """Fires once: with the run's id, why (it is over, the deadline passed, ...), and how far its log was shown.
 
     What was shown stands in the run's folder of the workspace, where the triggerer can reach it, so that another
-    triggerer goes on there.
+    triggerer goes on there. What a script prints last comes with the news of its end, and is the worker's to show: a
+    triggerer closes the log of a trigger that has fired, and drops the lines that are still on their way there.
 
     :param wait: see :class:`Wait`; unknown fields are a later release's, and are ignored.
     """
@@ -133,12 +134,10 @@ class ScriptRunTrigger(BaseTrigger):
             if isinstance(what, Trouble):
                 view.struggle(what)
             elif isinstance(what, News):
+                if what.status is not None and what.status.status.is_terminal:
+                    return OVER
                 await _in_thread_if(_is_large(what), view.take, what)
                 subscription.taken()
-                if what.is_last:
-                    if not view.is_log_capped:  # else the worker shows its end
-                        await asyncio.to_thread(view.finish)
-                    return OVER
                 if is_not_started(what):
                     return NOT_STARTED
             elif what is not None:
