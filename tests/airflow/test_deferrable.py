@@ -248,6 +248,33 @@ def test_a_person_who_ends_the_task_ends_its_run(
     until(lambda: project.status(run_id)["status"] == "Canceled", "the run's end")
 
 
+def test_a_run_is_cancelled_even_where_airflow_gives_up_waiting_for_that(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    airflow, task = FakeAirflow(), operator(project)
+    deferred(project, task, airflow)
+    trigger = trigger_of(airflow)
+    asked, answers = threading.Event(), threading.Event()
+
+    def slow(**_: Any) -> dict[str, dict[str, str]]:
+        asked.set()
+        assert answers.wait(60)
+        return {RUN_ID: {"train": "failed"}}
+
+    async def give_up() -> None:
+        kill = asyncio.create_task(trigger.on_kill())
+        await asyncio.to_thread(asked.wait, 60)
+        kill.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await kill
+        answers.set()
+
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(slow))
+    asyncio.run(give_up())
+    run_id, _ = project.starts()[0]
+    until(lambda: project.status(run_id)["status"] == "Canceled", "the run's end")
+
+
 @pytest.mark.parametrize("state", ["deferred", "running", "queued", "scheduled", "up_for_retry"])
 def test_a_trigger_that_airflow_moved_leaves_the_run_alone(
     project: Project, monkeypatch: pytest.MonkeyPatch, state: str

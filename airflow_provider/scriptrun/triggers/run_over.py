@@ -76,13 +76,17 @@ class ScriptRunTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Cancel the run of a task that a person ended. Airflow also calls this when it moved the trigger elsewhere."""
-        verdict = await asyncio.to_thread(killing.ask, self.task_instance)
-        if verdict is not killing.Verdict.CANCEL:
+        # In one thread to its end: where Airflow gives up on us (``[triggerer] on_kill_timeout``), that thread goes on.
+        # The first question that a triggerer passes on can take that long: it makes an API server of its own for it.
+        await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        if killing.ask(self.task_instance) is not killing.Verdict.CANCEL:
             self.log.info("This trigger was stopped, the task was not ended: its run goes on.")
             return
         self.log.warning("The task was ended; its run is cancelled.")
         with contextlib.suppress(TargetError):  # a lease ends what cannot be reached
-            await asyncio.to_thread(self._cancel)
+            self._cancel()
 
     def _cancel(self) -> None:
         handle = Handle.from_document(self.wait.handle)
