@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import http.server
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.airflow.project import Project
 from tests.airflow.workers import Nursery, nursery
+from tests.supervisor.environment_target import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,3 +50,21 @@ def project(
         monkeypatch.setenv(name, value)
     yield project
     project.clean_up()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[str]:
+    """The address of a folder with one package, for this machine and whoever else runs on it."""
+    make_wheel(tmp_path / "wheels", "alpha", "1.0")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(tmp_path / "wheels")))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()

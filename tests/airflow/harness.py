@@ -93,6 +93,7 @@ class FakeAirflow:
     ) -> None:
         self.upstream = dict(upstream or {})
         self.names: list[str] = []  #: what Airflow was told to call the mapped instance, one after the other
+        self.said: dict[str, Any] = {}  #: how the latest try ended, as Airflow was told
         self.events: dict[str, Any] = {}  #: of a task that succeeded: its outlets, and the asset events it emits
         self.file, self.map_index, self.retries = file, map_index, retries
         self.conf = dict(conf or {})
@@ -268,6 +269,7 @@ class FakeAirflow:
         return httpx.Response(404, json=NOT_FOUND)
 
     def _ended(self, body: dict[str, Any]) -> httpx.Response:
+        self.said = body
         if body.get("rendered_map_index") is not None:
             self.names.append(body["rendered_map_index"])
         if body.get("state") == "success":

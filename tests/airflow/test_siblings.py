@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,6 @@ from tests.airflow.harness import FakeAirflow
 from tests.airflow.project import Project
 from tests.airflow.workers import PATIENCE_SECONDS, Job, Nursery
 from tests.network.sshd import Sshd
-from tests.supervisor.environment_target import make_wheel
 
 pytestmark = pytest.mark.slow
 
@@ -36,24 +32,6 @@ with DAG("dag", schedule=None) as dag:
         ),
     ).expand(arguments=[[n] for n in range({siblings})])
 """
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def index(tmp_path: Path) -> Iterator[str]:
-    """The address of a folder with one package, for this machine and whoever else runs on it."""
-    make_wheel(tmp_path / "wheels", "alpha", "1.0")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(tmp_path / "wheels")))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def write(project: Project, target: str, index: str) -> Path:
