@@ -37,7 +37,7 @@ def test_the_readmes_first_dag_is_short_and_airflow_can_parse_it(tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["train_local", "train_on_vm"])
+@pytest.mark.parametrize("name", ["leaderboard", "scheduled_training", "train_local", "train_on_vm", "training_matrix"])
 def test_an_example_contacts_and_loads_nothing_of_a_target_when_it_is_parsed(name: str, tmp_path: Path) -> None:
     check = (
         f"import sys, socket\nsocket.socket.connect = None\nimport {name}\n"

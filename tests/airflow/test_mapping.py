@@ -172,3 +172,17 @@ def test_a_mistake_in_what_is_mapped_over_is_found_when_the_dag_is_parsed() -> N
             partial(config=CONFIG).expand_kwargs([{"arguments": "--lr 0.1"}])
         with pytest.raises(ConfigurationError, match=r"arguments\[0\]: .*must be a list"):
             partial(config=CONFIG).expand(arguments=["--lr 0.1"])
+
+
+def test_a_mapped_function_has_the_retries_of_a_task_that_is_not_mapped() -> None:
+    def train(rate: float) -> ScriptRunConfig:
+        return ScriptRunConfig("code", "train.py", ["--lr", rate])
+
+    with DAG("dag") as dag:
+        task.script_run(train).expand(rate=[0.1])
+        task.script_run(task_id="own", retries=1)(train).expand(rate=[0.1])
+    with DAG("other", default_args={"retries": 2}) as other:
+        task.script_run(train).expand(rate=[0.1])
+    found = [made.get_task(name) for made, name in ((dag, "train"), (dag, "own"), (other, "train"))]
+    assert [one.retries for one in found] == [3, 1, 2]
+    assert [len(one.partial_kwargs["retry_policy"].rules) for one in found] == [2, 1, 1]

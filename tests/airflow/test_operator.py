@@ -269,6 +269,7 @@ def rules(made: BaseOperator) -> int:
 def test_a_task_that_says_nothing_has_three_retries_that_a_failing_script_does_not_spend() -> None:
     plain, many = with_retries()
     assert (plain.retries, many.retries) == (3, 3)
+    assert type(many.partial_kwargs["retries"]) is int, "the DAG processor can hand over no other kind of number"
     assert rules(plain) == rules(many.unmap({"config": {"source_directory": "c", "script": "t.py"}})) == 2
 
 

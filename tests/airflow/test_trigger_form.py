@@ -135,3 +135,29 @@ def test_the_example_of_the_documentation_gives_what_it_says() -> None:
     form = script_run_params(config, targets=["local", "gpu1"], arguments={"epochs": epochs})
     assert list(form) == ["compute_target", "learning_rate", "epochs"]
     assert arguments(form, learning_rate=0.5) == ["--learning-rate", "0.5", "--epochs", "10"]
+
+
+def test_a_grid_is_each_target_with_each_combination_as_the_template_would_have_it() -> None:
+    form = script_run_params(
+        targets=["local", "gpu1"],
+        arguments={"rate": Param([0.1, 1], type="array"), "verbose": True, "note": None, "seed": 7},
+        many_targets=True,
+    )
+    assert form["compute_target"].value == ["local"]
+    filled = {**{name: param.value for name, param in form.items()}, "compute_target": ["local", "gpu1"]}
+    rest = ["--verbose", "--seed", "7"]
+    assert form.grid(filled) == [
+        {"compute_target": target, "arguments": ["--rate", rate, *rest]}
+        for target in ("local", "gpu1")
+        for rate in ("0.1", "1")
+    ]
+    for point in form.grid(filled):
+        rate = {"0.1": 0.1, "1": 1}[point["arguments"][1]]
+        assert arguments(form, rate=rate) == point["arguments"]
+
+
+def test_a_grid_of_a_form_with_one_target_and_single_values_is_one_run() -> None:
+    form = script_run_params(arguments={"rate": 0.1})
+    assert form.grid({"compute_target": "local", "rate": 0.5}) == [
+        {"compute_target": "local", "arguments": ["--rate", "0.5"]}
+    ]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from scripts import demo_ssh
 from scripts.airflow_home import CHECKOUT
 from scripts.airflow_instance import AirflowInstance
+from scripts.private_sshd import PrivateSshd
 
 HERE = Path(__file__).parent
 #: How long a worker may be silent until Airflow gives its task to another; the default of 300 s is long to wait for.
@@ -34,3 +37,16 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowInstanc
     )
     with instance.running():
         yield instance
+
+
+@pytest.fixture
+def training_vm(airflow: AirflowInstance, tmp_path: Path) -> Iterator[PrivateSshd]:
+    """The server behind the connection that the example names, which is in Airflow's database meanwhile."""
+    with PrivateSshd(tmp_path).running() as server:
+        document = demo_ssh.connection(server, tmp_path / "vm")
+        document["extra"] = json.dumps(document["extra"])
+        airflow.api("POST", "/connections", {"connection_id": "training_vm", **document})
+        try:
+            yield server
+        finally:
+            airflow.api("DELETE", "/connections/training_vm")

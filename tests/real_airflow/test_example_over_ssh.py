@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from scripts import demo_ssh
 from scripts.airflow_home import CHECKOUT
 from scripts.airflow_instance import AirflowInstance
 from scripts.private_sshd import PrivateSshd
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("real_airflow")]
-
-
-@pytest.fixture
-def training_vm(airflow: AirflowInstance, tmp_path: Path) -> Iterator[PrivateSshd]:
-    """The server behind the connection that the example names, which is in Airflow's database meanwhile."""
-    with PrivateSshd(tmp_path).running() as server:
-        document = demo_ssh.connection(server, tmp_path / "vm")
-        document["extra"] = json.dumps(document["extra"])
-        airflow.api("POST", "/connections", {"connection_id": "training_vm", **document})
-        try:
-            yield server
-        finally:
-            airflow.api("DELETE", "/connections/training_vm")
 
 
 @pytest.mark.needs("network", "sshd")

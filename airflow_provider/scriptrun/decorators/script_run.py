@@ -81,8 +81,7 @@ class ScriptRunDecoratedOperator(DecoratedOperator, ScriptRunOperator):
 class _ScriptRunTask(_TaskDecorator[Any, Any, ScriptRunDecoratedOperator]):
     def _expand(self, expand_input: Any, *, strict: bool) -> Any:
         made: Any = super()._expand(expand_input, strict=strict)
-        # The scheduler reads a mapped task's retries from here, before any of its operators is made.
-        made.operator.partial_kwargs.setdefault("retries", retrying.default_retries())
+        retrying.settle(made.operator.partial_kwargs)
         return made
 
 

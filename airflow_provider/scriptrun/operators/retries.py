@@ -6,7 +6,7 @@ way. So a task has retries by default, and a policy that does not spend them on 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.configuration import conf
@@ -43,6 +43,20 @@ class UnsaidRetries(int):
 def default_retries() -> int:
     """Return what ``retries`` is when a task does not say: Airflow's own setting where it is set, else ours."""
     return conf.getint("core", "default_task_retries", fallback=0) or UnsaidRetries(RETRIES_WHEN_UNSAID)
+
+
+def settle(kwargs: dict[str, Any]) -> None:
+    """Write into a mapped task's arguments what an operator that is not mapped would settle for itself.
+
+    The scheduler reads a mapped task's retries from there, before any of its operators is made; and as plain values:
+    the DAG processor hands them over as they are.
+    """
+    retries = kwargs.get("retries")
+    if retries is None:
+        retries = default_retries()
+        kwargs["retries"] = int(retries)
+    if kwargs.get("retry_policy") is None:
+        kwargs["retry_policy"] = default_policy(retries)
 
 
 def default_policy(retries: int | None) -> RetryPolicy:

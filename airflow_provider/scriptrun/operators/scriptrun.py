@@ -108,9 +108,7 @@ class ScriptRunOperator(BaseOperator):
         kwargs.setdefault("map_index_template", MAP_INDEX_TEMPLATE)
         prepared = super().partial(**kwargs)
         prepared._expand_called = True  # this one is never mapped, and need not say so
-        if prepared.kwargs["retries"] is None:
-            # The scheduler reads a mapped task's retries from here, before any of its operators is made.
-            prepared.kwargs["retries"] = retrying.default_retries()
+        retrying.settle(prepared.kwargs)
         return ScriptRunPartial(operator_class=cls, kwargs=prepared.kwargs, params=prepared.params)
 
     @property

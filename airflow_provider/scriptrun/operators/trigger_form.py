@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,43 @@ class ScriptRunParams(dict[str, Param]):
         super().__init__(params)
         self.arguments = _template(params, options)
         self.compute_target = f"{{{{ params.{TARGET} }}}}"
+        self._options = dict(options)
+
+    def grid(self, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return what to expand a mapped task over: each target with each combination of the arguments.
+
+        ::
+
+            @task
+            def grid(params=None):
+                return form.grid(params)
+
+            ScriptRunOperator.partial(task_id="train", config=config).expand_kwargs(grid())
+
+        :param params: as a person filled them in; a list counts as several values, one for each instance.
+        """
+        names = [name for name in self if name != TARGET]
+        axes = [_several(params[name]) for name in names]
+        return [
+            {
+                TARGET: target,
+                "arguments": [
+                    word for name, value in zip(names, values, strict=True) for word in self._words(name, value)
+                ],
+            }
+            for target in _several(params[TARGET])
+            for values in itertools.product(*axes)
+        ]
+
+    def _words(self, name: str, value: Any) -> list[str]:
+        """Return what the script gets of an argument, as the template has it."""
+        if value is None or value is False:
+            return []
+        return [self._options[name]] if value is True else [self._options[name], str(value)]
+
+
+def _several(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def script_run_params(
@@ -44,6 +82,7 @@ def script_run_params(
     targets: Iterable[str] = (),
     arguments: Mapping[str, Any] | None = None,
     section: str | None = None,
+    many_targets: bool = False,
 ) -> ScriptRunParams:
     """Make a DAG's ``params`` from a configuration and the script's arguments.
 
@@ -63,6 +102,7 @@ def script_run_params(
         ``Param`` has no title or description, the field says which option it is.
     :param section: the form's heading of the arguments, which Airflow shows folded. Default: none, so that they stand
         under the target in the part that Airflow shows first. A ``Param`` may have a section of its own.
+    :param many_targets: let a person pick several targets, for :meth:`ScriptRunParams.grid`; the first one is picked.
     :raises ConfigurationError: a name is no name, or a default of a type that no field has.
     """
     found = config if isinstance(config, ScriptRunConfig) or config is None else ScriptRunConfig.model_validate(config)
@@ -71,7 +111,7 @@ def script_run_params(
         plain = _checked(name.lstrip("-").replace("-", "_"))
         options.setdefault(plain, name if name.startswith("-") else f"--{plain.replace('_', '-')}")
         defaults[plain] = value
-    params = {TARGET: _target(found, list(targets))}
+    params = {TARGET: _target(found, list(targets), many=many_targets)}
     params.update({name: _field(name, value, options[name], section) for name, value in defaults.items()})
     return ScriptRunParams(params, options)
 
@@ -115,10 +155,19 @@ def _checked(name: str) -> str:
     return name
 
 
-def _target(config: ScriptRunConfig | None, targets: list[str]) -> Param:
+def _target(config: ScriptRunConfig | None, targets: list[str], *, many: bool) -> Param:
     said = config.compute_target if config is not None else None
     default = said if isinstance(said, str) and not is_template(said) else (targets[0] if targets else "local")
     offered = list(dict.fromkeys([default, *targets]))
+    if many:
+        return Param(
+            [default],
+            type="array",
+            items={"type": "string"},
+            examples=offered,  # which makes Airflow's field one of several choices
+            title="Compute targets",
+            description="The Airflow connections that name where the script runs, or local.",
+        )
     choice: dict[str, Any] = {"enum": offered} if targets else {}
     return Param(
         default,
