@@ -175,6 +175,21 @@ def test_a_run_is_found_again_by_id_and_by_record(completed):
         Run.from_record({"a": 1})
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("x", r"'x' is no run record. a run record is a dictionary. Give the whole XCom value"),
+        (None, "None is no run record"),
+        ({"experiment": "e", "run_id": "r", "outputs": None}, "it has no outputs.uri"),
+        ({"uri": "s3://b", "files": []}, "it has no experiment, run_id, outputs.uri"),
+    ],
+    ids=["text", "nothing", "no outputs", "the outputs alone"],
+)
+def test_what_is_no_record_is_refused_with_what_to_give_instead(given, words):
+    with pytest.raises(RunNotFoundError, match=words):
+        Run.from_record(given)
+
+
 def test_a_record_alone_is_enough_to_find_the_workspace(completed, world):
     assert Run.from_record(completed.record).get_metrics("n") == {"n": 3}
 

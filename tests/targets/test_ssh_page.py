@@ -18,11 +18,15 @@ PAGE = (CHECKOUT / "docs" / "targets" / "ssh.md").read_text()
 MODULES = [
     "hooks/ssh.py",
     "hooks/ssh_errors.py",
+    "hooks/surroundings.py",
     "targets/install.py",
     "targets/judging.py",
+    "targets/lending.py",
     "targets/registry.py",
+    "targets/sending.py",
     "targets/session.py",
     "targets/sessions.py",
+    "targets/starting.py",
     "targets/transports/ssh.py",
     "targets/transports/ssh_connections.py",
 ]

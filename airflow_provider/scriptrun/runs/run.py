@@ -93,11 +93,7 @@ class Run:
 
         Raises :class:`RunNotFoundError` for what is no run record.
         """
-        try:
-            experiment, run_id = str(record["experiment"]), str(record["run_id"])
-            uri = str(record["outputs"]["uri"])
-        except (KeyError, TypeError) as error:
-            raise RunNotFoundError("This is no run record", why=f"it has no {error}") from None
+        experiment, run_id, uri = _named_by(record)
         if workspace is None:
             from airflow_provider.scriptrun.runs.workspace import Workspace
 
@@ -430,6 +426,26 @@ class Run:
                 for piece in self.folder.read(file.path):
                     view.feed(piece)
                 view.finish()
+
+
+def _named_by(record: Any) -> tuple[str, str, str]:
+    """Return experiment, run id and the URI of its outputs."""
+    from collections.abc import Mapping
+
+    fields = record if isinstance(record, Mapping) else {}
+    outputs = fields.get("outputs")
+    uri = outputs.get("uri") if isinstance(outputs, Mapping) else None
+    named = {"experiment": fields.get("experiment"), "run_id": fields.get("run_id"), "outputs.uri": uri}
+    lacking = [name for name, value in named.items() if not isinstance(value, str) or not value]
+    if lacking:
+        why = f"it has no {', '.join(lacking)}" if fields else "a run record is a dictionary"
+        raise RunNotFoundError(
+            f"{record!r:.100} is no run record",
+            why=why,
+            advice="Give the whole XCom value of a task, train.output; or open a run by its id: Run.get(workspace, id)",
+        )
+    experiment, run_id, uri = named.values()
+    return str(experiment), str(run_id), str(uri)
 
 
 def _submitted_at(run: Run) -> str:
