@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(path for path in (CHECKOUT / "dags").glob("*.py") if "\n@dag(" in path.read_text())
-START = """
+IMPORTS = """
 from datetime import timedelta
 
 from airflow.sdk import DAG, Asset, AssetAlias, ExceptionRetryPolicy, Param, RetryRule, task
@@ -22,7 +22,8 @@ from airflow_provider.scriptrun import (
 )
 
 config = ScriptRunConfig("code", "train.py", arguments=["--rate", 0.1])
-
+"""
+DAG_START = """
 with DAG("dag", schedule=None, params={"rate": 0.1}) as dag:
     @task
     def prepare():
@@ -122,7 +123,7 @@ def parses(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], di
     files = {path.stem: path for path in EXAMPLES}
     for name, text in FEATURES.items():
         files[name] = folder / f"{name.replace(' ', '_')}.py"
-        files[name].write_text(START + text)
+        files[name].write_text(IMPORTS + (text if "with DAG(" in text else DAG_START + text))
     first, second = (_parse(folder, files, seed) for seed in ("1", "2"))
     return first, second
 
