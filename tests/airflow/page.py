@@ -29,7 +29,8 @@ def blocks() -> dict[str, str]:
     for section in re.split(r"^#+ ", PAGE.read_text(), flags=re.MULTILINE)[1:]:
         heading = section.splitlines()[0]
         for text in re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL):
-            found[heading if heading not in found else f"{heading} {len(found)}"] = text
+            number = sum(name.startswith(heading) for name in found) + 1
+            found[heading if number == 1 else f"{heading} ({number})"] = text
     return found
 
 

@@ -17,6 +17,7 @@ TASKS = {
     "Many at once": {"each_rate", "each_config", "each_place", "rates", "each_found", "train_with"},
     "One after another": {"train", "evaluate", "publish"},
     "The trigger form": set(),  # has a DAG of its own
+    "The trigger form (2)": set(),
     "Links, and what comes after": {"train"},
 }
 
