@@ -16,6 +16,7 @@ from airflow_provider.scriptrun.supervisor.protocol.status import Status
 from airflow_provider.scriptrun.targets.contract import Cursor, Limits, News, StartRequest, Stream
 from airflow_provider.scriptrun.targets.registry import LOCAL, open_target
 from benchmarks.place import Place, place
+from benchmarks.processes import cpu_s, servers
 from benchmarks.report import Row, row
 
 RUNS = 200
@@ -125,18 +126,18 @@ def _runs(here: Place, name: str, folder: Path, count: int) -> Iterator[_Many]:
 
 def _quiet(many: _Many, where: str) -> list[Row]:
     time.sleep(SETTLE_S)
-    servers = _servers(many.root)
-    begun, ours, theirs = time.monotonic(), time.process_time(), sum(map(_cpu_s, servers))
+    serving = servers(many.root)
+    begun, ours, theirs = time.monotonic(), time.process_time(), sum(map(cpu_s, serving))
     time.sleep(QUIET_S)
     took = time.monotonic() - begun
-    ours, theirs = time.process_time() - ours, sum(map(_cpu_s, servers)) - theirs
+    ours, theirs = time.process_time() - ours, sum(map(cpu_s, serving)) - theirs
     name = f"200 quiet runs, {where}, "
     return [
         row(
             f"{name}watcher (% of a core, not ms)", ours / took * 100,
             f"{ALLOWED_CPU_PERCENT:.0f} %", ALLOWED_CPU_PERCENT, 1.0,
         ),
-        row(f"{name}{len(servers)} session on the target (% of a core, not ms)", theirs / took * 100, "", None),
+        row(f"{name}{len(serving)} session on the target (% of a core, not ms)", theirs / took * 100, "", None),
     ]  # fmt: skip
 
 
@@ -155,22 +156,3 @@ def _end(many: _Many, name: str, rtt_s: float, pause_s: float) -> Row:
         said.append(many.latest_ms())
     peer = f"one round trip + {END_MS:.0f} ms (slowest: {max(said):.0f})"
     return row(name, statistics.median(said), peer, rtt_s * 1000 + END_MS, 1.0)
-
-
-def _servers(root: str) -> list[int]:
-    """Return the processes that serve sessions about this root. Those of its runs look the same, but are detached."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
-            if b"serve" not in words or os.fsencode(root) not in words:
-                continue
-            if not any(os.readlink(link).startswith(f"{root}/runs/") for link in (entry / "fd").iterdir()):
-                found.append(int(entry.name))
-    return found
-
-
-def _cpu_s(process: int) -> float:
-    """Return the time that a process has spent (proc(5): utime, stime)."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

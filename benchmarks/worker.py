@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -18,8 +18,10 @@ class TaskRun(NamedTuple):
     events: list[str]
 
 
-def run_task(dags_folder: Path, dag_file: str, task_id: str, log: Path) -> TaskRun:
-    """Run one task of the DAG ``bench`` to its end, its log going to ``log`` as in production.
+def run_task(dags_folder: Path, dag_file: str, task_id: str, log: Path, server: Any = None) -> TaskRun:
+    """Run one task of the DAG ``bench`` to its end, or to where it defers, its log going to ``log`` as in production.
+
+    :param server: the ``FakeAirflow`` whose task it is; ``None``: one of its own.
 
     Raises ``RuntimeError`` with the log's end when the task does not succeed.
     """
@@ -29,7 +31,7 @@ def run_task(dags_folder: Path, dag_file: str, task_id: str, log: Path) -> TaskR
 
     from tests.airflow.harness import RUN_ID, FakeAirflow
 
-    server = FakeAirflow()
+    server = FakeAirflow() if server is None else server
     server._try = server.stored.try_number  # as its own run() does
     instance = TaskInstance(
         id=uuid.uuid4(), task_id=task_id, dag_id="bench", run_id=RUN_ID, try_number=1, map_index=-1,
@@ -50,3 +52,28 @@ def run_task(dags_folder: Path, dag_file: str, task_id: str, log: Path) -> TaskR
     if code or failures:
         raise RuntimeError(f"{task_id} of {dags_folder} failed:\n" + "\n".join(failures))
     return TaskRun(seconds, events)
+
+
+def run_deferred(dags_folder: Path, dag_file: str, task_id: str, log: Path) -> tuple[float, float]:
+    """Run a task that defers, let its trigger fire once its run is over; return the seconds of both of its slices."""
+    import asyncio
+
+    from airflow_provider.scriptrun.runs.host_watches import shared
+    from airflow_provider.scriptrun.triggers.run_over import ScriptRunTrigger
+    from tests.airflow.harness import FakeAirflow
+
+    async def wait() -> Any:
+        trigger = ScriptRunTrigger(**waiting["trigger_kwargs"])
+        async for event in trigger.run():
+            return event.payload
+        raise RuntimeError(f"the trigger of {task_id} did not fire")
+
+    server = FakeAirflow()
+    first = run_task(dags_folder, dag_file, task_id, log, server).seconds
+    waiting = json.loads(json.dumps(server.stored.deferred))
+    if not waiting:
+        raise RuntimeError(f"{task_id} did not defer")
+    event = asyncio.run(wait())
+    shared.close()  # the next slice is forked: it must not inherit the watch's thread
+    server.fire(event)
+    return first, run_task(dags_folder, dag_file, task_id, log, server).seconds
