@@ -444,3 +444,25 @@ def test_who_waits_says_so_and_waits_for_nobody_who_sends_nothing(
         assert named(thing, answer) == missing
         session.send(thing, missing)
         assert first.ask(send_request(thing, missing), data_frames(contents(thing, missing)))["complete"]
+
+
+def test_a_sender_whose_connection_broke_unnoticed_does_not_wait_for_itself(tmp_path: Path) -> None:
+    thing = parcel(FILES)
+    offer = {"op": "offer", "snapshot": thing.id, "sender": "me"}
+    with Serve(tmp_path / "root") as first, Serve(tmp_path / "root") as second, Serve(tmp_path / "root") as other:
+        missing = named(thing, first.ask(offer, offer_frames(thing)))
+        assert named(thing, second.ask(offer, offer_frames(thing))) == missing
+        other.writer.json({**offer, "sender": "another"})
+        other.input.write(offer_frames(thing))
+        other.input.flush()
+        assert not select.select([other.output], [], [], 0.3)[0], "the others still wait"
+        assert second.ask(send_request(thing, missing), data_frames(contents(thing, missing)))["complete"]
+        assert other.reader.json() == {"missing": []}
+
+
+@pytest.mark.parametrize("sender", [None, "", 5, "x" * 1000, "\udcff"])
+def test_a_sender_without_a_good_name_has_its_turn_all_the_same(session: Session, sender: object) -> None:
+    thing = parcel(FILES)
+    request = {"op": "offer", "snapshot": thing.id, "sender": sender}
+    (answer,) = session.call(receive.offer, request, offer_frames(thing))
+    assert len(named(thing, answer)) == 4

@@ -96,14 +96,15 @@ def _mark(tool: ToolLayout) -> None:
 def receive(request: Dict[str, Any], channel: Channel) -> None:
     """Answer the ``lend`` request: keep a program.
 
-    ``{"op": "lend", "name", "sha256", "size"}``; answered by ``{"wanted": false}`` when another session has sent it
-    meanwhile, after any number of ``{"waiting": true}``, else by ``{"wanted": true}``. Then its bytes as data, the end
-    frame; answered by ``{"kept": true}``. What is refused, and a full disk, ends the session; nothing is kept then.
+    ``{"op": "lend", "name", "sha256", "size", "sender"}``; answered by ``{"wanted": false}`` when another sender has
+    sent it meanwhile, after any number of ``{"waiting": true}``, else by ``{"wanted": true}``. Then its bytes as data,
+    the end frame; answered by ``{"kept": true}``. What is refused, and a full disk, ends the session; nothing is kept
+    then.
     """
     offer = Offer(request.get("name"), request)
     path = channel.layout.turn(offer.sha256)
     turn.leave_all()
-    turn.take(path, lambda: _say(channel, {"waiting": True}))
+    turn.take(path, request.get("sender"), lambda: _say(channel, {"waiting": True}))
     try:
         is_wanted = not _is_here(channel.layout, offer)
         _say(channel, {"wanted": is_wanted})

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import struct
+import uuid
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -64,10 +65,14 @@ class Program:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
 
-    def lend(self, session: Session) -> bool:
-        """Send it; return whether that was still to be done. Raises :class:`TargetError`: it cannot be kept there."""
+    def lend(self, session: Session, sender: str) -> bool:
+        """Send it; return whether that was still to be done. Raises :class:`TargetError`: it cannot be kept there.
+
+        :param sender: the same on each connection of one who sends.
+        """
         packer = Packer()
-        session.put({"op": "lend", "name": self.name, "sha256": self.sha256, "size": self.size})
+        offer = {"op": "lend", "name": self.name, "sha256": self.sha256, "size": self.size, "sender": sender}
+        session.put(offer)
         if not parse.is_wanted(session.in_turn()):
             session.done()
             return False
@@ -83,6 +88,7 @@ class Lending:
 
     def __init__(self, host: str) -> None:
         self._host = host
+        self._sender = uuid.uuid4().hex
 
     @property
     def programs(self) -> dict[str, Program]:
@@ -103,7 +109,7 @@ class Lending:
         for name in names:
             if name not in programs:
                 raise ProtocolError(f"{self._host} asks for the program {name!r}, which nobody offered")
-            if programs[name].lend(session):
+            if programs[name].lend(session, self._sender):
                 sent.append(name)
         return tuple(sent)
 

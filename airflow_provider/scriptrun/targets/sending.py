@@ -5,6 +5,7 @@ What is read, hashed and compressed is so in a thread of its own, a few chunks a
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -52,6 +53,7 @@ class Sending:
         self._snapshot, self._host, self._base = snapshot, host, base
         self._progress, self._then = progress, then
         self._packer = Packer()
+        self._sender = uuid.uuid4().hex  #: tells the target that it is this one again, on another connection
         self._before: tuple[int, int] | None = None  #: blobs and bytes that were missing when it was first offered
 
     def __call__(self, session: Session) -> Sent:
@@ -83,15 +85,16 @@ class Sending:
     def _offer(self, session: Session) -> list[int]:
         """Return the numbers of the blobs that the target lacks."""
         whole = self._snapshot.manifest
+        offer = {"op": "offer", "snapshot": self._snapshot.id, "sender": self._sender}
         if self._base is not None:
             change = delta.encode(self._base, whole)
             if len(change) < len(whole):
                 base = manifest.snapshot_id(self._base)
-                missing = self._ask(session, {"op": "offer", "snapshot": self._snapshot.id, "base": base}, change)
+                missing = self._ask(session, {**offer, "base": base}, change)
                 if missing is not None:
                     return missing
             self._base = None  # it went away, or was damaged
-        missing = self._ask(session, {"op": "offer", "snapshot": self._snapshot.id}, whole)
+        missing = self._ask(session, offer, whole)
         if missing is None:
             raise ProtocolError(f"{self._host} does not say what it lacks of a snapshot that it knows all of")
         return missing

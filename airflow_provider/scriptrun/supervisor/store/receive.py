@@ -47,8 +47,8 @@ def offer(request: Dict[str, Any], channel: Channel) -> None:
     With ``"base": id of another snapshot``, the data are what turns its manifest into this one (``protocol.delta``).
     ``{"missing": null}`` then means that this did not go, and the manifest is to be offered whole.
 
-    While another session sends the same snapshot, this one waits, and says ``{"waiting": true}`` from time to time:
-    what the other has sent is not missing any more.
+    While another ``"sender"`` sends the same snapshot, this one waits, and says ``{"waiting": true}`` from time to
+    time: what the other has sent is not missing any more.
     """
     snapshot_id = check_sha256(request.get("snapshot"))
     base = request.get("base")
@@ -73,7 +73,7 @@ def offer(request: Dict[str, Any], channel: Channel) -> None:
         raise Refusal(BAD_REQUEST, "The manifest of %s cannot be used: %s" % (snapshot_id, error)) from None
     lacking = _lacking(layout, snapshot_id, data, wanted)
     if lacking:
-        turn.take(layout.turn(snapshot_id), lambda: _say_that_it_waits(channel))
+        turn.take(layout.turn(snapshot_id), request.get("sender"), lambda: _say_that_it_waits(channel))
         has_come = store.has_snapshot(layout, snapshot_id)
         lacking = set() if has_come else _lacking(layout, snapshot_id, data, wanted)
         if not lacking:
