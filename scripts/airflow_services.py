@@ -97,6 +97,15 @@ class AirflowServices(AirflowHome):
         """Wait until every part works, after a start or after one of them was away. Raises ``AirflowInstanceError``."""
         self.until(self._all_are_well, START_TIMEOUT_SECONDS, "Airflow did not become healthy")
 
+    def restore(self) -> None:
+        """Start again what was stopped or killed, let go on what was frozen, and wait until all of it is well."""
+        if not self.database.service.is_running:
+            self.database.start()
+        for service in (self.database.service, *self.services.values()):
+            service.thaw()
+            service.start()
+        self.wait_until_healthy()
+
     def stop(self) -> None:
         """End every process and remove the database."""
         for service in self.services.values():

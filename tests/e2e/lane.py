@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.error import HTTPError
 
 import pytest
 
@@ -27,9 +29,12 @@ E2E = [
 ]
 #: Lane -> whether its task waits in the triggerer. Each is a DAG of ``dags/lanes.py``.
 LANES = {"local": False, "local_deferred": True, "ssh": False, "ssh_deferred": True}
+#: Lane -> where its target keeps everything, under Airflow's home.
+ROOTS = {"local": "target", "local_deferred": "target", "ssh": "vm", "ssh_deferred": "vm"}
 #: How long the tests wait for what must happen.
 PATIENCE_SECONDS = 240
 TASK = "job"
+NOT_FOUND = 404
 
 
 @dataclass(frozen=True)
@@ -90,19 +95,44 @@ class Lane:
         """Return what Airflow knows of the task."""
         return self.airflow.task_instance(self.dag_id, self.run_id, TASK)
 
-    def log(self, try_number: int = 1) -> list[str]:
-        """Return the lines of the task's log."""
+    def try_number(self) -> int:
+        """Return which try the task is in: a busy machine may have cost some."""
+        return int(self.task()["try_number"])
+
+    def log(self, try_number: int) -> list[str]:
+        """Return the lines of one try's log."""
         return self.airflow.task_log(self.dag_id, self.run_id, TASK, try_number)
 
-    def printed(self, try_number: int = 1) -> list[str]:
-        """Return the lines of the task's log that the script printed: those of :meth:`say`, its first and its last."""
+    def shown(self) -> list[str]:
+        """Return the lines that the script printed (first, last, those of :meth:`say`), from the logs of all tries."""
         ours = re.compile(r"the script (has started|is done)|line .*")
-        return [line for line in self.log(try_number) if ours.fullmatch(line)]
+        return [line for line in self.whole_log() if ours.fullmatch(line)]
+
+    def whole_log(self) -> list[str]:
+        """Return the lines of the logs of all tries. Airflow keeps none of a try that it failed before its end."""
+        lines = []
+        for number in range(1, self.try_number() + 1):
+            try:
+                lines += self.log(number)
+            except HTTPError as error:
+                if error.code != NOT_FOUND:
+                    raise
+        return lines
 
     def record(self) -> dict[str, Any]:
         """Return the run record that the task pushed. Fails where it pushed none."""
         found = self.airflow.xcom(self.dag_id, self.run_id, TASK)
         assert isinstance(found, dict), f"{self.dag_id} pushed {found!r}"
+        return found
+
+    def run_log(self, record: dict[str, Any]) -> list[str]:
+        """Return the lines of the whole log in the workspace that a record names."""
+        return Path(record["log"]["uri"].removeprefix("file://")).read_text().splitlines()
+
+    def status(self, run_id: str) -> dict[str, Any]:
+        """Return what stands in a run's ``status.json`` on its target."""
+        root = self.airflow.home / ROOTS[self.name]
+        found: dict[str, Any] = json.loads((root / "runs" / run_id / "status.json").read_text())
         return found
 
     # waiting
@@ -116,25 +146,35 @@ class Lane:
         self.until(lambda: len(self.starts()) >= times, f"start {times} of the script")
         return self.starts()[times - 1][1]
 
-    def until_state(self, state: str, try_number: int | None = None) -> None:
-        """Wait until the task is in a state, of a given try."""
+    def until_state(self, state: str) -> None:
+        """Wait until the task is in a state."""
+        self.until(lambda: self.task()["state"] == state, f"the task's being {state}")
+
+    def until_try(self, number: int) -> None:
+        """Wait until the task runs or waits in a try, or in a later one."""
 
         def is_so() -> bool:
             task = self.task()
-            return task["state"] == state and try_number in (None, task["try_number"])
+            return task["try_number"] >= number and task["state"] in ("running", "deferred")
 
-        self.until(is_so, f"the task's being {state}{f' in try {try_number}' if try_number else ''}")
+        self.until(is_so, f"try {number}")
 
-    def until_waiting(self, try_number: int = 1) -> None:
+    def until_shown(self, line: str) -> None:
+        """Wait until the task's log has a line."""
+        self.until(lambda: line in self.whole_log(), f"the line {line!r}'s being shown")
+
+    def until_waiting(self) -> None:
         """Wait until the task waits for its script, where this lane waits: in the triggerer, or in a worker.
 
         The scheduler has heard by then that a task deferred: it fails one that comes back before.
         """
-        if not self.is_deferrable:
-            self.until_state("running", try_number)
-            return
-        self.until_state("deferred", try_number)
-        self.until(lambda: self._is_deferral_known(try_number), "the scheduler's hearing of the deferral")
+        state = "deferred" if self.is_deferrable else "running"
+
+        def is_so() -> bool:
+            task = self.task()
+            return task["state"] == state and (not self.is_deferrable or self._is_deferral_known(task["try_number"]))
+
+        self.until(is_so, f"the task's being {state}")
 
     def _is_deferral_known(self, try_number: int) -> bool:
         key = f"dag_id='{self.dag_id}', task_id='{TASK}', run_id='{self.run_id}', try_number={try_number},"

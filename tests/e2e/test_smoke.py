@@ -24,13 +24,13 @@ def test_a_script_runs_once_and_its_lines_are_in_the_log_while_it_runs(lane: Cal
     job.until_started()
     job.until_waiting()
     job.say("line one")
-    job.until(lambda: "line one" in job.log(), "the line's being shown")
+    job.until_shown("line one")
     job.say("line two")
     job.go()
     assert job.until_over() == "success"
     assert len(job.starts()) == 1
-    assert job.printed() == ["the script has started", "line one", "line two", "the script is done"]
+    assert job.shown() == ["the script has started", "line one", "line two", "the script is done"]
     record = job.record()
     assert record["run_id"] == job.starts()[0][0]
     assert record["status"] == "Completed"
-    assert [file["path"] for file in record["outputs"]["files"]] == ["done.txt"]
+    assert [file["path"] for file in record["outputs"]["files"]] == ["begun.txt", "done.txt"]

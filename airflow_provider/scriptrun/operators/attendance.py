@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 #: Airflow kills a task 5 s after it told it to stop. Asking for a cancel takes milliseconds, the supervisor does the
 #: rest.
 KILL_WAIT_SECONDS = 1.0
-#: A worker that is being stopped takes no more tasks by then.
-RESCHEDULE_AFTER = timedelta(seconds=5)
+#: A worker that is being stopped takes no more tasks by then, and the scheduler has heard that this one went: it fails
+#: one that it starts again before (see :data:`wait.SETTLE_SECONDS`). The run goes on meanwhile, so there is no hurry.
+RESCHEDULE_AFTER = timedelta(seconds=15)
 
 
 class RunGoesOnError(AirflowException):

@@ -20,6 +20,7 @@ def main() -> None:
 
     with (folder / "starts").open("a") as starts:
         starts.write(f"{os.environ['SCRIPTRUN_RUN_ID']} {os.getpid()}\n")
+    pathlib.Path("outputs/begun.txt").write_text("begun")
     print("the script has started")
     (folder / "say").touch()
     deadline = time.monotonic() + PATIENCE_SECONDS

@@ -1,0 +1,204 @@
+"""Exactly one, in a real Airflow: every row of the table of tries, in a worker and deferred, here and over SSH.
+
+Each test takes all the lanes through a row at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from scripts.airflow_services import TRIGGERERS, AirflowServices
+from tests.e2e.lane import E2E, LANES, Lane, is_alive
+
+pytestmark = E2E
+
+DEFERRED = [name for name, is_deferrable in LANES.items() if is_deferrable]
+IN_WORKERS = [name for name, is_deferrable in LANES.items() if not is_deferrable]
+
+
+@pytest.fixture
+def waiting(lane: Callable[..., Lane]) -> Callable[..., list[Lane]]:
+    """Start a DAG run in each lane, and wait until its script runs and its task waits."""
+
+    def start(names: Iterable[str] = LANES, kind: str = "job") -> list[Lane]:
+        return until_all_wait([lane(name, kind) for name in names])
+
+    return start
+
+
+def until_all_wait(jobs: list[Lane]) -> list[Lane]:
+    for job in jobs:
+        job.until_started()
+        job.until_waiting()
+    return jobs
+
+
+def told(jobs: list[Lane], text: str) -> None:
+    """Let each script print a line, and wait until it is in the task's log."""
+    for job in jobs:
+        job.say(text)
+    for job in jobs:
+        job.until_shown(text)
+
+
+def runner_of(job: Lane) -> int:
+    """The process id of the task runner that executes the task."""
+    return int(job.until(lambda: job.task()["pid"], "the worker of the task"))
+
+
+def kill_watchers(airflow: AirflowServices, jobs: Iterable[Lane]) -> None:
+    """Kill the worker of each task that waits there, and all triggerers."""
+    for job in jobs:
+        if not job.is_deferrable:
+            runner = runner_of(job)
+            its_supervisor = int(Path(f"/proc/{runner}/stat").read_text().rsplit(")", 1)[1].split()[1])
+            for process in (its_supervisor, runner):
+                os.kill(process, signal.SIGKILL)
+    for name in TRIGGERERS:
+        airflow[name].kill()
+
+
+def check_success(job: Lane, *lines: str, starts: int = 1) -> None:
+    """The script started so often; the record and the whole log are those of its last run."""
+    assert job.until_over() == "success", job
+    runs = [run_id for run_id, _ in job.starts()]
+    assert len(runs) == len(set(runs)) == starts, job
+    record = job.record()
+    assert (record["run_id"], record["status"]) == (runs[-1], "Completed"), job
+    assert [file["path"] for file in record["outputs"]["files"]] == ["begun.txt", "done.txt"], job
+    assert job.run_log(record) == ["the script has started", *lines, "the script is done"], job
+
+
+def without_repeats(lines: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(lines))
+
+
+def test_a_run_whose_watcher_died_is_joined_and_its_log_goes_on(
+    airflow: AirflowServices, waiting: Callable[..., list[Lane]]
+) -> None:
+    jobs = waiting()
+    told(jobs, "line one")
+    tries = {job: job.try_number() for job in jobs}
+    kill_watchers(airflow, jobs)
+    for job in jobs:
+        job.say("line that nobody saw")
+    airflow.restore()
+    for job in jobs:
+        job.until_try(tries[job] if job.is_deferrable else tries[job] + 1)
+    told(jobs, "line two")
+    for job in jobs:
+        job.go()
+    for job in jobs:
+        check_success(job, "line one", "line that nobody saw", "line two")
+        # a reader that was killed may have shown more than it could note
+        assert without_repeats(job.shown()) == job.run_log(job.record()), job
+        assert any("The log goes on at byte" in line for line in job.whole_log()), job
+
+
+def test_a_run_that_completed_while_nobody_watched_is_collected_and_one_that_failed_is_followed_by_another(
+    airflow: AirflowServices, lane: Callable[..., Lane]
+) -> None:
+    completed, failed = [lane(name) for name in LANES], [lane(name) for name in LANES]
+    jobs = until_all_wait(completed + failed)
+    kill_watchers(airflow, jobs)
+    for job in completed:
+        job.go()
+    for job in failed:
+        job.fail()
+    for job in jobs:
+        job.until_gone(job.starts()[0][1])
+    airflow.restore()
+    for job in completed:
+        check_success(job)
+    for job in failed:
+        if job.is_deferrable:  # the same try hears of it: nothing follows a script that failed
+            assert job.until_over() == "failed"
+            assert len(job.starts()) == 1
+            assert (job.record()["status"], job.record()["exit_code"]) == ("Failed", 3)
+        else:
+            job.until_started(2)
+            job.go()
+            check_success(job, starts=2)
+
+
+def test_a_failed_script_is_followed_by_a_new_run_only_where_a_person_asked_for_retries(
+    lane: Callable[..., Lane],
+) -> None:
+    alone, again = [lane(name) for name in LANES], [lane(name, "again") for name in LANES]
+    for job in until_all_wait(alone + again):
+        job.fail()
+    for job in again:
+        job.until_started(2)
+        job.go()
+        check_success(job, starts=2)
+    for job in alone:
+        assert job.until_over() == "failed"
+        assert len(job.starts()) == 1
+        record = job.record()
+        assert (record["status"], record["exit_code"]) == ("Failed", 3)
+        assert [file["path"] for file in record["outputs"]["files"]] == ["begun.txt"]
+
+
+def test_a_cleared_task_runs_anew_whatever_its_state_was(waiting: Callable[..., list[Lane]]) -> None:
+    jobs = waiting()
+    for job in jobs:  # while it waits
+        job.clear()
+    for job in jobs:
+        job.until_started(2)
+        assert not is_alive(job.starts()[0][1]), "the first run is dead before the second one starts"
+        job.until_waiting()
+        job.fail()
+    for job in jobs:
+        assert job.until_over() == "failed"
+        job.clear()  # after it failed
+    for job in jobs:
+        job.until_started(3)
+        job.until_waiting()
+        job.go()
+    for job in jobs:
+        check_success(job, starts=3)
+        job.clear()  # after success
+    for job in jobs:
+        job.until_started(4)
+        check_success(job, starts=4)
+        assert job.status(job.starts()[0][0])["status"] == "Canceled"
+
+
+@pytest.mark.parametrize("state", ["failed", "success"])
+def test_a_task_that_a_person_marks_while_its_script_runs_takes_the_script_with_it(
+    waiting: Callable[..., list[Lane]], state: str
+) -> None:
+    jobs = waiting()
+    for job in jobs:
+        job.mark(state)
+    for job in jobs:
+        ((run_id, pid),) = job.starts()
+        job.until_gone(pid)
+        job.until(lambda job=job, run_id=run_id: job.status(run_id)["status"] == "Canceled", "the run's being Canceled")
+        assert job.until_over() == state
+        assert job.task()["state"] == state
+        assert len(job.starts()) == 1
+
+
+def test_a_run_without_a_task_that_could_come_back_ends_itself_and_says_so(
+    airflow: AirflowServices, waiting: Callable[..., list[Lane]]
+) -> None:
+    jobs = waiting(kind="leased")
+    kill_watchers(airflow, jobs)
+    for job in jobs:
+        job.mark("failed")
+    for job in jobs:
+        ((run_id, pid),) = job.starts()
+        job.until_gone(pid)
+        job.until(lambda job=job, run_id=run_id: job.status(run_id)["status"] == "Failed", "the run's end")
+        assert job.status(run_id)["reason"] == "orphaned"
+        assert "Nobody watched it for 60 s" in job.status(run_id)["message"]
+    airflow.restore()
+    for job in jobs:
+        assert job.until_over() == "failed"
+        assert len(job.starts()) == 1
