@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk import DAG, BaseOperator, task
+from airflow.sdk.log import mask_secret
 
 from airflow_provider.scriptrun import ConfigurationError, ScriptRunConfig, ScriptRunOperator
 from tests.airflow.harness import FakeAirflow
@@ -186,3 +187,12 @@ def test_a_mapped_function_has_the_retries_of_a_task_that_is_not_mapped() -> Non
     found = [made.get_task(name) for made, name in ((dag, "train"), (dag, "own"), (other, "train"))]
     assert [one.retries for one in found] == [3, 1, 2]
     assert [len(one.partial_kwargs["retry_policy"].rules) for one in found] == [2, 1, 1]
+
+
+def test_no_instance_is_called_after_a_secret() -> None:
+    mask_secret("a-masked-value-of-a-test")
+    config = {**CONFIG, "arguments": ["--key", "a-masked-value-of-a-test"]}
+    made = ScriptRunOperator(
+        task_id="train", config=config, environment_variables={"API_TOKEN": "abcdefgh", "SEED": "1"}
+    )
+    assert made.label == "--key *** API_TOKEN=*** SEED=1"

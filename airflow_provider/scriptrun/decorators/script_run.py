@@ -13,7 +13,7 @@ from airflow_provider.scriptrun.config import template_value
 from airflow_provider.scriptrun.config.template import is_template
 from airflow_provider.scriptrun.errors import ConfigurationError
 from airflow_provider.scriptrun.operators import retries as retrying
-from airflow_provider.scriptrun.operators.label import MAP_INDEX_TEMPLATE, shortened
+from airflow_provider.scriptrun.operators.label import MAP_INDEX_TEMPLATE, pairs, shortened
 from airflow_provider.scriptrun.operators.scriptrun import STAND_IN, ScriptRunOperator
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ class ScriptRunDecoratedOperator(DecoratedOperator, ScriptRunOperator):
         """What tells this run from its siblings: what the function is called with, until it has said what is run."""
         if isinstance(self.config, Mapping):
             return super().label
-        called = [*map(str, self.op_args), *(f"{name}={value}" for name, value in self.op_kwargs.items())]
-        return shortened(" ".join(called))
+        return shortened(" ".join([*map(str, self.op_args), *pairs(self.op_kwargs)]))
 
     def _decide(self, context: Context) -> None:
         context_merge(context, self.op_kwargs)

@@ -35,8 +35,20 @@ def label(config: Mapping[str, Any], own_variables: Any) -> str:
 
 
 def shortened(text: str) -> str:
-    """Return what Airflow can keep of a name."""
+    """Return what Airflow can keep of a name, without a secret: it keeps names as they are."""
+    text = _masked(text)
     return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"
+
+
+def pairs(values: Mapping[str, Any]) -> list[str]:
+    """Return each as ``name=value``, the value masked where Airflow calls the name sensitive."""
+    return [f"{name}={_masked(str(content), str(name))}" for name, content in values.items()]
+
+
+def _masked(text: str, name: str | None = None) -> str:
+    from airflow.sdk.log import redact  # type: ignore[attr-defined]  # beside mask_secret, which is exported
+
+    return str(redact(text, name))
 
 
 def _items(value: Any) -> list[str]:
@@ -47,5 +59,5 @@ def _items(value: Any) -> list[str]:
 
 def _pairs(value: Any) -> list[str]:
     if isinstance(value, Mapping):
-        return [f"{name}={content}" for name, content in value.items()]
+        return pairs(value)
     return [str(value)] if value else []
