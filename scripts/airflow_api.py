@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import urllib.error
@@ -106,12 +107,16 @@ class AirflowApi:
         return [str(line.get("event", "")) if isinstance(line, dict) else str(line) for line in answer["content"]]
 
     def until(self, question: Callable[[], T], timeout_seconds: float, complaint: str) -> T:
-        """Ask until the answer is a true one, and return it. Raises :class:`AirflowInstanceError` in the end."""
+        """Ask until the answer is a true one, and return it. Raises :class:`AirflowInstanceError` in the end.
+
+        A server that is too busy to answer is asked again.
+        """
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:
-            answer = question()
-            if answer:
-                return answer
+            with contextlib.suppress(TimeoutError):
+                answer = question()
+                if answer:
+                    return answer
             time.sleep(_PAUSE_SECONDS)
         raise AirflowInstanceError(f"{complaint} within {timeout_seconds:.0f} s; see {self.where_to_look}")
 

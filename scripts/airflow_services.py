@@ -98,13 +98,23 @@ class AirflowServices(AirflowHome):
         self.until(self._all_are_well, START_TIMEOUT_SECONDS, "Airflow did not become healthy")
 
     def restore(self) -> None:
-        """Start again what was stopped or killed, let go on what was frozen, and wait until all of it is well."""
+        """Let go on what was frozen, and start again what has ended, as a service manager does, until all is well."""
         if not self.database.service.is_running:
             self.database.start()
         for service in (self.database.service, *self.services.values()):
             service.thaw()
-            service.start()
-        self.wait_until_healthy()
+
+        def is_restored() -> bool:
+            for service in self.services.values():
+                service.start()
+            return self._works()
+
+        self.until(is_restored, START_TIMEOUT_SECONDS, "Airflow did not become healthy again")
+
+    def living_triggerers(self) -> set[int]:
+        """Return the ids of the triggerers' jobs that Airflow takes for alive."""
+        jobs = self.api("GET", "/jobs?job_type=TriggererJob&is_alive=true")["jobs"]
+        return {int(job["id"]) for job in jobs}
 
     def stop(self) -> None:
         """End every process and remove the database."""
@@ -129,7 +139,9 @@ class AirflowServices(AirflowHome):
         for service in self.services.values():
             if not service.is_running:
                 raise AirflowInstanceError(f"{service.name} ended with {service.exit_code}; see {service.log}")
+        return self._works()
+
+    def _works(self) -> bool:
         if not (self.is_healthy(*PARTS) and self.serves_tasks()):
             return False
-        triggerers = self.api("GET", "/jobs?job_type=TriggererJob&is_alive=true")["total_entries"]
-        return bool(triggerers >= len(TRIGGERERS))
+        return len(self.living_triggerers()) >= len(TRIGGERERS)

@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 CONNECTION_ID = "vm"
 #: A dead triggerer is missed after this time; the default of 30 s is long to wait for. The scheduler's own time is left
 #: as it is: one that is late on a busy machine takes itself for dead, and gives all its tasks to others.
-THRESHOLD_SECONDS = 12
+THRESHOLD_SECONDS = 15
 #: The same for a dead worker; the default is 300 s. One that starts on a busy machine is silent for a while.
 HEARTBEAT_TIMEOUT_SECONDS = 30
 OPTIONS = {
