@@ -36,10 +36,10 @@ RUNS = 1000
 #: So many end, or fire, in a second.
 PACE = 25.0
 #: Between the writing of their rows and the first time trigger's moment: they must all be waiting before it is quiet.
-AHEAD_S = 80.0
+AHEAD_S = 95.0
 #: A time trigger wakes up every second from twenty seconds before its moment on: quiet is what is before that.
-RESTLESS_S = 22.0
-QUIET_S = 20.0
+RESTLESS_S = 21.0
+QUIET_S = 15.0
 #: What the start has stirred up has settled by then.
 SETTLE_S = 3.0
 #: Two measurements of the same thing differ by so much. "No worse" is said of the 99th percentile and the maximum.
