@@ -2,8 +2,8 @@
 
 In the worker, nothing but the task is measured: no scheduler, no API server. A task that defers has two slices there,
 before and behind its trigger; what passes between them is not measured. In a real Airflow, DAG runs of one task each
-are measured from being queued to their end. There the deferred script takes a few seconds: Airflow fails a task whose
-trigger fires before the scheduler has heard that it deferred.
+are measured from being queued to their end. There the deferred script takes a few seconds, since a trigger does not
+fire earlier: the scheduler has to hear of the deferral first.
 """
 
 from __future__ import annotations

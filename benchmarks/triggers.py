@@ -36,7 +36,8 @@ RUNS = 1000
 #: So many end, or fire, in a second.
 PACE = 25.0
 #: Between the writing of their rows and the first time trigger's moment: they must all be waiting before it is quiet.
-AHEAD_S = 95.0
+#: On a machine that is too slow for that, once more with more.
+AHEAD_S = (95.0, 400.0)
 #: A time trigger wakes up every second from twenty seconds before its moment on: quiet is what is before that.
 RESTLESS_S = 21.0
 QUIET_S = 15.0
@@ -126,20 +127,22 @@ def _p99(values: list[float]) -> float:
 
 
 def _time_triggers(data: Database) -> _Measured:
-    with Triggerer(data, "peer").running() as triggerer:
-        begin = time.time() + AHEAD_S
-        moments = [begin + number / PACE for number in range(RUNS)]
-        times = [datetime.fromtimestamp(at, timezone.utc).isoformat() for at in moments]
-        triggers = [(PEER, {"target_time": at, **triggerer.notes(number)}) for number, at in enumerate(times, 1)]
-        bytes_each = _load(triggerer, triggers, PEER_WAITS)
-        spare = begin - RESTLESS_S - QUIET_S - time.time()
-        if spare < 0:
-            raise RuntimeError(f"this machine takes {-spare:.0f} s too long to start {RUNS} time triggers")
-        time.sleep(spare)
-        cpu, quiet = _quiet(triggerer)
-        time.sleep(moments[-1] - time.time())
-        woken = triggerer.until_woken(RUNS)
-        return _measured(triggerer, bytes_each, cpu, quiet, dict(enumerate(moments, 1)), woken)
+    for ahead in AHEAD_S:
+        with Triggerer(data, f"peer-{ahead:.0f}").running() as triggerer:
+            begin = time.time() + ahead
+            moments = [begin + number / PACE for number in range(RUNS)]
+            times = [datetime.fromtimestamp(at, timezone.utc).isoformat() for at in moments]
+            triggers = [(PEER, {"target_time": at, **triggerer.notes(number)}) for number, at in enumerate(times, 1)]
+            bytes_each = _load(triggerer, triggers, PEER_WAITS)
+            spare = begin - RESTLESS_S - QUIET_S - time.time()
+            if spare < 0:
+                continue
+            time.sleep(spare)
+            cpu, quiet = _quiet(triggerer)
+            time.sleep(max(0.0, moments[-1] - time.time()))
+            woken = triggerer.until_woken(RUNS)
+            return _measured(triggerer, bytes_each, cpu, quiet, dict(enumerate(moments, 1)), woken)
+    raise RuntimeError(f"this machine is too slow, or too busy, to start {RUNS} time triggers in {AHEAD_S[-1]:.0f} s")
 
 
 def _our_triggers(data: Database, here: Place, runs: _Runs) -> _Measured:

@@ -73,6 +73,7 @@ def run_deferred(dags_folder: Path, dag_file: str, task_id: str, log: Path) -> t
     waiting = json.loads(json.dumps(server.stored.deferred))
     if not waiting:
         raise RuntimeError(f"{task_id} did not defer")
+    waiting["trigger_kwargs"]["wait"]["not_before"] = 0.0  # there is no scheduler that has to hear of it first
     event = asyncio.run(wait())
     shared.close()  # the next slice is forked: it must not inherit the watch's thread
     server.fire(event)
