@@ -19,8 +19,8 @@ from scripts.airflow_api import AirflowInstanceError, quoted
 from scripts.airflow_home import CHECKOUT, AirflowHome
 
 #: How long the four processes of Airflow may take until the API answers and every part is healthy: half a minute, and
-#: ten times that on a machine that is busy with other things.
-START_TIMEOUT_SECONDS = 300
+#: six of them were seen on two cores that a dozen processes wanted.
+START_TIMEOUT_SECONDS = 900
 #: How long the processes have to end before they are killed.
 STOP_TIMEOUT_SECONDS = 20
 

@@ -13,7 +13,7 @@ from scripts.airflow_home import CHECKOUT
 from scripts.airflow_instance import AirflowInstance
 from scripts.private_sshd import PrivateSshd
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("real_airflow")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("real_airflow")]
 
 
 @pytest.mark.needs("network", "sshd")

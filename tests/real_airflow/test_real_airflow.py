@@ -14,10 +14,10 @@ import pytest
 from scripts.airflow_api import quoted
 from scripts.airflow_instance import AirflowInstance
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("real_airflow")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("real_airflow")]
 
 #: How long the tests wait for what must happen.
-PATIENCE_SECONDS = 180
+PATIENCE_SECONDS = 600
 
 
 def until(question: Any, what: str) -> Any:
