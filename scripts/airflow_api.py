@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 #: How long a DAG file may take until it is served.
 PARSE_TIMEOUT_SECONDS = 120
-_ANSWER_TIMEOUT_SECONDS = 30
+_ANSWER_TIMEOUT_SECONDS = 120
 _PAUSE_SECONDS = 0.3
 
 
