@@ -11,7 +11,7 @@ ARGS ?=
 #: one test process per core
 JOBS ?= $(shell nproc)
 
-.PHONY: help install demo demo-ssh up test test-fast e2e lint types bench build lock clean
+.PHONY: help install demo demo-ssh up test test-fast e2e screenshots lint types bench build lock clean
 
 help: ## what can be asked for
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -37,8 +37,12 @@ test: $(INSTALLED) ## every test but those of make e2e; of Airflow, the smoke te
 test-fast: $(INSTALLED) ## the tests that take under two minutes together
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not crash and not e2e" $(ARGS)
 
-e2e: $(INSTALLED) ## a real Airflow of separate processes on PostgreSQL, driven over its REST API
+e2e: $(INSTALLED) ## a real Airflow of separate processes on PostgreSQL, driven over its REST API and in a browser
 	$(BIN)/python -m pytest -m e2e tests/e2e $(ARGS)
+
+screenshots: $(INSTALLED) ## the pictures of docs/images, taken by the browser's end-to-end tests
+	folder=$$(mktemp -d /tmp/airflow.XXXX) && trap 'rm -rf "$$folder"' EXIT && \
+	SCRIPTRUN_SCREENSHOTS=docs/images $(BIN)/python -m pytest -m e2e tests/e2e/browser --basetemp="$$folder/tests" $(ARGS)
 
 lint: $(INSTALLED) ## style, import rules, and that the supervisor runs on Python 3.8
 	$(BIN)/ruff check .

