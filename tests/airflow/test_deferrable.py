@@ -21,6 +21,7 @@ from airflow_provider.scriptrun import (
     ScriptRunOperator,
 )
 from airflow_provider.scriptrun.runs.host_watches import shared
+from airflow_provider.scriptrun.runs.run_view import RunView
 from airflow_provider.scriptrun.triggers import wait
 from airflow_provider.scriptrun.triggers.run_over import ScriptRunTrigger
 from airflow_provider.scriptrun.triggers.wait import DEADLINE, OVER
@@ -289,6 +290,26 @@ def test_a_trigger_that_airflow_moved_leaves_the_run_alone(
     event = triggerer.wait()
     airflow.fire(event)
     assert airflow.run(task).state == "success"
+
+
+def test_its_time_passes_while_airflow_answers_slowly_and_nothing_that_watches_is_left(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    airflow, task = FakeAirflow(), operator(project, execution_timeout=timedelta(seconds=5))
+    deferred(project, task, airflow)
+    has_answered = threading.Event()
+    open_view = ScriptRunTrigger._open_view
+
+    def open_slowly(trigger: ScriptRunTrigger) -> RunView:
+        has_answered.wait(PATIENCE_SECONDS)
+        return open_view(trigger)
+
+    monkeypatch.setattr(ScriptRunTrigger, "_open_view", open_slowly)
+    trigger = trigger_of(airflow)
+    assert Triggerer(trigger).wait()["why"] == DEADLINE
+    has_answered.set()
+    until(lambda: trigger._subscription, "the late beginning to follow")
+    until(lambda: not any(watch._subscriptions for watch in shared._watches.values()), "its end")
 
 
 def test_its_time_passes_in_the_triggerer_too(project: Project) -> None:

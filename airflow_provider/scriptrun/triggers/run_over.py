@@ -31,7 +31,7 @@ from airflow_provider.scriptrun.triggers.wait import DEADLINE, NOT_STARTED, OVER
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from airflow_provider.scriptrun.runs.host_watch import Subscription
+    from airflow_provider.scriptrun.runs.host_watch import Hear, Subscription
 
 #: How often a trigger comes up without news: for its deadline, for progress bars, to store how far it has come.
 LOOK_SECONDS = 10.0
@@ -56,6 +56,8 @@ class ScriptRunTrigger(BaseTrigger):
         known = {name: wait[name] for name in Wait.__dataclass_fields__ if name in wait}
         self.wait = Wait(**known)
         self._subscription: Subscription | None = None
+        self._view: RunView | None = None
+        self._is_over = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what another process makes this trigger from."""
@@ -63,14 +65,15 @@ class ScriptRunTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Follow the run, and yield the one event."""
-        why, view = await self._follow()
+        why = await self._follow()
         await asyncio.sleep(min(self.wait.not_before - time.time(), SETTLE_SECONDS))  # clocks differ between hosts
-        cursor = self.wait.cursor if view is None else view.shown.document()
+        cursor = self.wait.cursor if self._view is None else self._view.shown.document()
         event = {"run_id": self.wait.handle["run_id"], "why": why, "cursor": cursor}
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def cleanup(self) -> None:
         """Let go of the shared watch. The run does not notice."""
+        self._is_over = True
         if self._subscription is not None:
             self._subscription.stop()
 
@@ -93,23 +96,38 @@ class ScriptRunTrigger(BaseTrigger):
         with open_handle(handle, AirflowSurroundings()) as target:
             target.cancel(handle.run_id, lineage=handle.lineage, reason=Reason.CANCELED, wait_s=KILL_WAIT_SECONDS)
 
-    async def _follow(self) -> tuple[str, RunView | None]:
+    async def _follow(self) -> str:
+        """Return why the trigger fires."""
         heard: asyncio.Queue[News | Trouble | Exception] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-        view = None
 
         def hear(what: News | Trouble | Exception) -> None:
-            loop.call_soon_threadsafe(heard.put_nowait, what)
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever listened
+                loop.call_soon_threadsafe(heard.put_nowait, what)
 
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open, hear))
         try:
-            view = await asyncio.to_thread(self._open_view)
-            handle = Handle.from_document(self.wait.handle)
-            subscription = await asyncio.to_thread(shared.follow, handle, view.cursor, hear, AirflowSurroundings())
-            self._subscription = subscription
-            return await self._listen(heard, view, subscription), view
+            view, subscription = await asyncio.wait_for(asyncio.shield(opening), self._seconds_left())
+            return await self._listen(heard, view, subscription)
         except ScriptRunError as error:
             self.log.warning("%s The task asks the target itself.", error)
-            return TROUBLE, view
+            return TROUBLE
+        except asyncio.TimeoutError:  # another class than TimeoutError before Python 3.11
+            if opening.done():
+                raise
+            return DEADLINE
+
+    def _open(self, hear: Hear) -> tuple[RunView, Subscription]:
+        """Begin to follow. It asks Airflow, which can take a minute in a triggerer; the trigger may be over by then."""
+        self._view = view = self._open_view()
+        handle = Handle.from_document(self.wait.handle)
+        self._subscription = subscription = shared.follow(handle, view.cursor, hear, AirflowSurroundings())
+        if self._is_over:  # one that is left behind would renew the run's lease
+            subscription.stop()
+        return view, subscription
+
+    def _seconds_left(self) -> float | None:
+        return None if self.wait.deadline is None else max(0.0, self.wait.deadline - time.time())
 
     def _open_view(self) -> RunView:
         """Look up secrets, and how far another triggerer has come. Asks Airflow and the workspace: not in the loop."""
@@ -156,9 +174,8 @@ class ScriptRunTrigger(BaseTrigger):
                 subscription.leave_out(Stream.RUN_LOG)
 
     async def _next(self, heard: asyncio.Queue[News | Trouble | Exception]) -> News | Trouble | Exception | None:
-        pause = LOOK_SECONDS
-        if self.wait.deadline is not None:
-            pause = min(pause, max(0.0, self.wait.deadline - time.time()))
+        left = self._seconds_left()
+        pause = LOOK_SECONDS if left is None else min(LOOK_SECONDS, left)
         try:
             return await asyncio.wait_for(heard.get(), pause)
         except asyncio.TimeoutError:  # another class than TimeoutError before Python 3.11
