@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.airflow_services import TRIGGERERS, AirflowServices
+from scripts.airflow_services import API_SERVER, TRIGGERERS, AirflowServices
 from tests.e2e.lane import E2E, LANES, Lane, is_alive
 
 pytestmark = E2E
@@ -202,3 +202,65 @@ def test_a_run_without_a_task_that_could_come_back_ends_itself_and_says_so(
     for job in jobs:
         assert job.until_over() == "failed"
         assert len(job.starts()) == 1
+
+
+def test_a_task_over_its_time_ends_its_run_and_keeps_what_it_left(lane: Callable[..., Lane]) -> None:
+    jobs = [lane(name, "brief") for name in LANES]
+    for job in jobs:
+        job.say("line one")
+    for job in jobs:
+        assert job.until_over() == "failed"
+        ((run_id, pid),) = job.starts()
+        assert not is_alive(pid)
+        record = job.record()
+        assert (record["run_id"], record["status"], record["reason"]) == (run_id, "Failed", "timeout")
+        assert [file["path"] for file in record["outputs"]["files"]] == ["begun.txt"]
+        assert job.run_log(record) == ["the script has started", "line one"]
+        was_deferred = any("the triggerer watches it" in line for line in job.whole_log())
+        assert was_deferred == job.is_deferrable
+
+
+def test_a_worker_or_triggerer_that_is_told_to_go_leaves_the_run_to_the_same_try(
+    airflow: AirflowServices, waiting: Callable[..., list[Lane]]
+) -> None:
+    jobs = waiting()
+    told(jobs, "line one")
+    tries = {job: job.try_number() for job in jobs}
+    runners = {job: runner_of(job) for job in jobs if not job.is_deferrable}
+    for runner in runners.values():
+        os.kill(runner, signal.SIGTERM)
+    for name in TRIGGERERS:
+        airflow[name].stop()
+    airflow.restore()
+    for job, runner in runners.items():
+        job.until(lambda job=job, runner=runner: runner_of(job) != runner, "another worker")
+    told(jobs, "line two")
+    for job in jobs:
+        assert job.try_number() == tries[job]
+        job.go()
+    for job in jobs:
+        check_success(job, "line one", "line two")
+        # a triggerer notes how far it has come every few seconds, so the next one may show a line again
+        shown = without_repeats(job.shown()) if job.is_deferrable else job.shown()
+        assert shown == job.run_log(job.record()), job
+
+
+def test_a_run_goes_on_while_the_api_server_is_away(
+    airflow: AirflowServices, waiting: Callable[..., list[Lane]]
+) -> None:
+    jobs = waiting(kind="patient")
+    told(jobs, "line one")
+    tries = {job: job.try_number() for job in jobs}
+    runners = {job: runner_of(job) for job in jobs if not job.is_deferrable}
+    airflow[API_SERVER].stop()
+    for job, runner in runners.items():
+        job.until_gone(runner)  # its worker gives up
+    for job in jobs:
+        assert is_alive(job.starts()[0][1])
+        job.say("line two")
+    airflow.restore()
+    for job in jobs:
+        job.until_try(tries[job] if job.is_deferrable else tries[job] + 1)
+        job.go()
+    for job in jobs:
+        check_success(job, "line one", "line two")
