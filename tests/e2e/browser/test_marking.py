@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import pytest
@@ -35,6 +34,5 @@ def test_a_task_marked_failed_ends_its_script(site: Site, lane: Callable[..., La
     if not one.is_deferrable:  # a triggerer may drop what a trigger logs while it is ended
         expect(site.page.get_by_text("The task was ended or cleared; its run is cancelled.")).to_be_visible()
         traceback = site.page.locator("details").filter(has_text="RunCanceledError: ")
-        traceback.locator("summary").click()
-        expect(traceback).not_to_have_attribute("open", re.compile(".*"))
+        traceback.evaluate("details => { details.open = false }")  # a click would scroll to it
         site.picture("task-ended")
