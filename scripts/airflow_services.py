@@ -111,10 +111,10 @@ class AirflowServices(AirflowHome):
 
         self.until(is_restored, START_TIMEOUT_SECONDS, "Airflow did not become healthy again")
 
-    def living_triggerers(self) -> set[int]:
-        """Return the ids of the triggerers' jobs that Airflow takes for alive."""
+    def living_triggerers(self) -> dict[int, str]:
+        """Return the ids of the triggerers' jobs that Airflow takes for alive, with the time of the last heartbeat."""
         jobs = self.api("GET", "/jobs?job_type=TriggererJob&is_alive=true")["jobs"]
-        return {int(job["id"]) for job in jobs}
+        return {int(job["id"]): str(job["latest_heartbeat"]) for job in jobs}
 
     def stop(self) -> None:
         """End every process and remove the database."""
