@@ -59,9 +59,9 @@ class Faults:
     def freeze_triggerer(self, number: int = 0) -> None:
         """Freeze one of the triggerers until the other has taken over what it watched, then let it go on."""
         service = self._airflow[TRIGGERERS[number % len(TRIGGERERS)]]
+        before = self._airflow.until(self._both_triggerers, PATIENCE_SECONDS, "a triggerer is missing")
         service.freeze()
         try:
-            before = self._airflow.living_triggerers()
             frozen = self._airflow.until(lambda: self._missed(before), PATIENCE_SECONDS, "no triggerer was missed")
             self._until(lambda: not frozen & self._watched_by(), "the other triggerer's taking over")
         finally:
@@ -88,6 +88,10 @@ class Faults:
         self._airflow.database.stop()
         self._airflow.database.start()
         self._airflow.restore()
+
+    def _both_triggerers(self) -> dict[int, str]:
+        living = self._airflow.living_triggerers()
+        return living if len(living) == len(TRIGGERERS) else {}
 
     def _missed(self, before: dict[int, str]) -> set[int]:
         """Return the one that Airflow takes for dead: a triggerer that is late on a busy machine goes on later."""
