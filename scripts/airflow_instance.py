@@ -17,6 +17,7 @@ from pathlib import Path
 
 from scripts.airflow_api import AirflowInstanceError, quoted
 from scripts.airflow_home import CHECKOUT, AirflowHome
+from scripts.service import uninterrupted
 
 #: How long the four processes of Airflow may take until the API answers and every part is healthy: half a minute, and
 #: six of them were seen on two cores that a dozen processes wanted.
@@ -43,13 +44,13 @@ class AirflowInstance(AirflowHome):
     def start(self) -> None:
         """Start Airflow; return when it is healthy. Raises ``AirflowInstanceError``, with nothing left running."""
         self.choose_password()
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(self.python), "-m", "airflow", "standalone"],
-                cwd=self.home, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
-            )  # fmt: skip
         try:
+            with self.log.open("ab") as log, uninterrupted():
+                self._process = subprocess.Popen(
+                    [str(self.python), "-m", "airflow", "standalone"],
+                    cwd=self.home, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    start_new_session=True,
+                )  # fmt: skip
             self.until(self._healthy, START_TIMEOUT_SECONDS, "Airflow did not become healthy")
             self.until(self.serves_tasks, START_TIMEOUT_SECONDS, "Airflow does not serve tasks")
         except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ hypothesis.settings.register_profile("scriptrun", deadline=None)
 hypothesis.settings.load_profile("scriptrun")
 
 pytest_plugins = ("tests.network.fixtures",)
+
+# A shell that starts the tests in the background lets them, and all that they start, ignore an interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: How long a process of a finished test may take to be gone.
 GONE_SECONDS = 15.0

@@ -10,6 +10,7 @@ With a ``file`` everything outlives the process, so that a worker may be killed 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import signal
 import threading
@@ -25,7 +26,7 @@ from airflow.sdk.api.datamodels._generated import TaskInstance
 from airflow.sdk.execution_time.supervisor import InProcessTestSupervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 NOW = "2026-01-01T00:00:00Z"
@@ -307,10 +308,20 @@ class FakeAirflow:
         return httpx.Response(200, json={"value": kept[name]}) if name in kept else httpx.Response(404, json=NOT_FOUND)
 
     def _change(self, change: Callable[[Stored], None]) -> None:
-        with self._lock:
+        with self._lock, self._turn():
             stored = self.stored
             change(stored)
             self._save(stored)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let no other worker change the file meanwhile."""
+        if self.file is None:
+            yield
+            return
+        with self.file.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _save(self, stored: Stored) -> None:
         if self.file is None:

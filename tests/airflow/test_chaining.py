@@ -31,8 +31,15 @@ def operator(project: Project, script: str = SCRIPT, **options: Any) -> ScriptRu
     return made
 
 
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where a browser finds the workspace."""
+    monkeypatch.setenv("AIRFLOW__SCRIPTRUN__WORKSPACE_PAGE", "https://files.example.com/scriptrun")
+    return "https://files.example.com/scriptrun"
+
+
 @pytest.mark.slow
-def test_the_runs_folder_can_be_opened_while_the_script_runs(project: Project) -> None:
+def test_the_runs_folder_can_be_opened_while_the_script_runs(project: Project, page: str) -> None:
     airflow, seen = FakeAirflow(), []
 
     def look(method: str, path: str) -> None:
@@ -44,7 +51,8 @@ def test_the_runs_folder_can_be_opened_while_the_script_runs(project: Project) -
     assert outcome.state == "success", outcome.log
     assert seen[0] is False, "before the run was over"
     folder = outcome.xcom["_link_RunFolderLink"]
-    assert folder == f"file://{next(project.workspace.glob('**/run.log')).parent}"
+    (log,) = project.workspace.glob("**/run.log")
+    assert folder == f"{page}/{log.parent.relative_to(project.workspace)}/"
 
 
 class Events:
@@ -119,11 +127,11 @@ def test_a_mapped_task_has_readable_names_out_of_the_box_and_the_persons_own_win
 
 
 @pytest.mark.slow
-def test_the_links_are_there_after_a_retry_too(project: Project) -> None:
+def test_the_links_are_there_after_a_retry_too(project: Project, page: str) -> None:
     airflow, task = FakeAirflow(retries=1), operator(project)
     (project.traces / "fail").touch()
     first = airflow.run(task)
-    assert first.xcom["_link_RunFolderLink"]
+    assert first.xcom["_link_RunFolderLink"].startswith(page)
     (project.traces / "fail").unlink()
     airflow.next_try()
     second = airflow.run(task)
