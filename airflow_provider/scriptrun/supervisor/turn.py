@@ -36,14 +36,17 @@ _held: Dict[str, int] = {}
 _noted = 0.0
 
 
-def take(path: str, sender: object, say_so: Callable[[], None]) -> None:
+def take(path: str, sender: object, say_so: Callable[[], None]) -> bool:
     """Wait until nobody else sends what ``path`` stands for; it is this session's turn then, until :func:`leave`.
+
+    Return whether there was somebody to wait for.
 
     :param sender: names who sends, over several sessions; what is no short text names nobody.
     :param say_so: called every ``SIGN_OF_LIFE_S`` while it waits.
     """
     name = sender.encode("utf-8", "replace") if isinstance(sender, str) and len(sender) <= MAX_NAME_LENGTH else b""
     descriptor = flock.take(path)
+    has_waited = descriptor is None
     seen, since = -1, time.monotonic()
     said = since
     while descriptor is None:
@@ -54,7 +57,7 @@ def take(path: str, sender: object, say_so: Callable[[], None]) -> None:
         if now - since > STALLED_S or (name and found == name):
             _held[path] = _NO_LOCK
             go_on(path)
-            return
+            return has_waited
         if now - said >= SIGN_OF_LIFE_S:
             said = now
             say_so()
@@ -64,6 +67,7 @@ def take(path: str, sender: object, say_so: Callable[[], None]) -> None:
     os.write(descriptor, name)
     os.utime(descriptor)
     _held[path] = descriptor
+    return has_waited
 
 
 def go_on(path: str) -> None:

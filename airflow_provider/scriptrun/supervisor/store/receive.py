@@ -73,9 +73,11 @@ def offer(request: Dict[str, Any], channel: Channel) -> None:
         raise Refusal(BAD_REQUEST, "The manifest of %s cannot be used: %s" % (snapshot_id, error)) from None
     lacking = _lacking(layout, snapshot_id, data, wanted)
     if lacking:
-        turn.take(layout.turn(snapshot_id), request.get("sender"), lambda: _say_that_it_waits(channel))
-        has_come = store.has_snapshot(layout, snapshot_id)
-        lacking = set() if has_come else _lacking(layout, snapshot_id, data, wanted)
+        has_waited = turn.take(layout.turn(snapshot_id), request.get("sender"), lambda: _say_that_it_waits(channel))
+        if store.has_snapshot(layout, snapshot_id):
+            lacking = set()
+        elif has_waited:
+            lacking = _lacking(layout, snapshot_id, data, wanted)
         if not lacking:
             turn.leave_all()
     places = [place for place, sha256 in enumerate(wanted) if sha256 in lacking]
