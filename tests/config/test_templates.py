@@ -357,8 +357,6 @@ def test_a_plain_configuration_needs_nothing_that_is_not_there_yet():
     ("fields", "named"),
     [
         ({"resume_from": "churn_1"}, "config.resume_from"),
-        ({"environment": Environment.from_docker_image("e", "python")}, "config.environment.docker"),
-        ({"run_config": {"docker": {"use_docker": True}}}, "config.run_config.docker.use_docker"),
         ({"run_config": {"framework": "pyspark"}}, "config.run_config.framework PySpark"),
         ({"run_config": {"framework": "pytorch"}}, "config.run_config.framework PyTorch"),
         ({"run_config": {"node_count": 2}}, "config.run_config.node_count"),
@@ -371,3 +369,21 @@ def test_what_is_not_there_yet_is_said_by_name(fields, named):
     assert unsupported(config(**fields).resolved(), "local") == [
         f"{named} is not there yet on a target of type 'local'."
     ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"environment": Environment.from_docker_image("e", "python")}, "config.environment.docker"),
+        ({"docker_runtime_config": {"use_docker": True}}, "config.run_config.docker.use_docker"),
+        ({"docker_runtime_config": {"arguments": ["--gpus", "all"]}}, "config.run_config.docker.arguments"),
+        ({"docker_runtime_config": {"shm_size": "8g"}}, "config.run_config.docker.shm_size"),
+    ],
+    ids=str,
+)
+def test_what_asks_for_a_container_says_which_targets_have_them(fields, named):
+    taken = config(**fields).resolved()
+    (sentence,) = unsupported(taken, "local")
+    assert sentence.startswith(f"{named} asks for a container, and a target of type 'local' runs none")
+    assert "scriptrun_docker" in sentence
+    assert unsupported(taken, "docker") == []

@@ -617,3 +617,17 @@ def test_a_run_of_the_callers_id_that_may_be_watched_is_asked_about_however_old_
     monkeypatch.setattr(lease, "LEASE_MARGIN_SECONDS", -1e9)
     world.submit(run_id="mine", compute_target="other")
     assert ("cancel", "mine", Reason.SUPERSEDED) in world.target.calls
+
+
+def test_what_a_configuration_asks_of_its_container_is_in_the_request_and_a_plain_one_asks_nothing(world):
+    world.target.target_type = "docker"
+    world.submit(docker_runtime_config={"use_docker": True, "arguments": ["--memory", "1g"]})
+    assert world.target.request.container == {"use": True, "memory": 1024**3}
+    world.submit(docker_runtime_config={"shared_volumes": False}, run_id="r2")
+    assert world.target.request.container == {}
+
+
+def test_a_target_without_containers_is_not_asked_for_one(world):
+    with pytest.raises(NotSupportedError, match="name an Airflow connection of type scriptrun_docker"):
+        world.submit(docker_runtime_config={"use_docker": True})
+    assert world.calls("start") == []

@@ -21,6 +21,20 @@ _IMAGE = text(
     example="python:3.11-slim", pattern=r"[A-Za-z0-9][\w.:/@-]*", meaning="the name of an image", secret_free=True
 )
 _SIZE = r"\d+[bkmgBKMG]?"
+#: Azure ML's.
+DEFAULT_SHM_SIZE = "2g"
+
+
+_ITEMS = listing(argument, example="['--gpus', 'all']", text_advice="Write each option and each value as an item.")
+
+
+def _arguments(value: Any, rendered: bool) -> list[Any]:
+    items: list[Any] = [] if value is None else _ITEMS(value, rendered)
+    if items:
+        from airflow_provider.scriptrun.config.docker_arguments import parsed
+
+        parsed(items, rendered=rendered)
+    return items
 
 
 def _dockerfile(value: Any, rendered: bool) -> str:
@@ -121,13 +135,17 @@ class DockerConfiguration(Element):
 
     :param use_docker: run in a container even where the environment names no image.
     :param shared_volumes: the target's folders are seen in the container.
-    :param arguments: further arguments of ``docker run``, as items.
+    :param arguments: options of ``docker run``, as items of its command line; ``docker_arguments.py`` has them all.
     :param shm_size: shared memory, for instance ``2g``.
     """
 
     use_docker: Flag = False
     shared_volumes: Flag = True
-    arguments: Annotated[list[str], holding(listing(argument, example="['--gpus', 'all']"))] = Field(
-        default_factory=list
-    )
-    shm_size: Annotated[str, holding(text(example="2g", pattern=_SIZE, meaning="a size"))] = "2g"
+    arguments: Annotated[list[str], holding(_arguments)] = Field(default_factory=list)
+    shm_size: Annotated[str, holding(text(example="2g", pattern=_SIZE, meaning="a size"))] = DEFAULT_SHM_SIZE
+
+    def _conflicts(self) -> Iterator[Wrong]:
+        if self.shm_size == DEFAULT_SHM_SIZE or not isinstance(self.arguments, list):
+            return
+        if any(isinstance(item, str) and item.partition("=")[0] == "--shm-size" for item in self.arguments):
+            yield Wrong("is said by --shm-size in arguments, too", "Keep one of the two.", ("shm_size",))

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider.scriptrun.config.docker import DockerConfiguration
 from airflow_provider.scriptrun.targets.contract import Limits, StagedInput, StartRequest
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def start_request(
     limits: Limits,
     tags: Mapping[str, str],
     airflow: Mapping[str, Any],
+    container: Mapping[str, Any],
 ) -> StartRequest:
     """Return the request; its ``context`` is what ``Run.get_context().get_details()`` gives to the script."""
     context = {
@@ -89,7 +91,17 @@ def start_request(
         inherit=inherit,
         limits=limits,
         context=context,
+        container=container,
     )
+
+
+def container_of(config: ScriptRunConfig) -> Mapping[str, Any]:
+    """Return what a resolved configuration asks of the container that it runs in; empty: nothing."""
+    if config.docker_runtime_config == DockerConfiguration():
+        return {}
+    from airflow_provider.scriptrun.config.docker_arguments import container_options
+
+    return container_options(config.docker_runtime_config)
 
 
 def submission_document(

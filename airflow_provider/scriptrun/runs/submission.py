@@ -32,6 +32,7 @@ from airflow_provider.scriptrun.runs.names import check_experiment_name, check_r
 from airflow_provider.scriptrun.runs.reach import patience_without_run, reach
 from airflow_provider.scriptrun.runs.reporter import Quiet
 from airflow_provider.scriptrun.runs.request import (
+    container_of,
     limits_of,
     start_request,
     submission_document,
@@ -218,6 +219,7 @@ class _Submission:
             limits=work.limits,
             tags=self.tags,
             airflow=self.airflow,
+            container=container_of(self.config),
         )
         bases = Bases(Path(self.settings.cache_directory), f"{self.experiment}\0{self.config.source_directory}")
         request = replace(request, bases=bases.ids())

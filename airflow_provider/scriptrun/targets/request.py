@@ -96,6 +96,8 @@ class StartRequest:
     :param inherit: names and patterns (``CUDA_*``) of the target's own variables that the script may see.
     :param context: what ``Run.get_context()`` offers to the script: plain JSON, no secrets.
     :param bases: ids of snapshots that this one may be a small change of, likeliest first.
+    :param container: options of the container that it runs in, where the target runs containers: what
+        ``config/docker_arguments.py`` describes. It never travels to a supervisor.
     """
 
     run_id: str
@@ -113,6 +115,7 @@ class StartRequest:
     limits: Limits = Limits()
     context: Mapping[str, Any] = field(default_factory=dict)
     bases: tuple[str, ...] = ()
+    container: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
