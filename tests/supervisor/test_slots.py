@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
+import pytest
+
+from airflow_provider.scriptrun.supervisor import slots
 from tests.supervisor.session import start_request, wait_until
 from tests.supervisor.test_exactly_one import guard_and_supervisor
 
@@ -13,6 +17,10 @@ def waiting_script(tmp_path, name: str) -> tuple[str, ...]:
     os.mkfifo(tmp_path / name)
     body = 'echo "$1" >> "$2"; read line < "$0"; echo "-$1" >> "$2"'
     return ("sh", "-c", body, str(tmp_path / name), name, str(tmp_path / "trace"))
+
+
+def places(layout) -> list[str]:
+    return [name for _, _, names in os.walk(layout.slots) for name in names if "-" in name]
 
 
 def test_runs_beyond_the_limit_are_queued_and_go_in_the_order_in_which_they_came(every_target, tmp_path):
@@ -77,7 +85,7 @@ def test_the_place_of_a_killed_supervisor_is_free(session, target):
         os.kill(pid, signal.SIGKILL)
 
     assert session.wait(second)["status"] == "Completed"
-    assert wait_until(lambda: [name for name in os.listdir(target.layout.slots) if "-" in name] == [])
+    assert wait_until(lambda: places(target.layout) == [])
 
 
 def test_without_a_limit_nobody_waits(session):
@@ -85,3 +93,57 @@ def test_without_a_limit_nobody_waits(session):
     session.until(first, "Running")
 
     assert session.run("true")["status"] == "Completed"
+
+
+@pytest.fixture
+def told(monkeypatch) -> list[str]:
+    """The runs that tickets of this process tell, as they do."""
+    found: list[str] = []
+    monkeypatch.setattr(slots.control, "tell", lambda path, message: found.append(Path(path).parent.name))
+    return found
+
+
+def test_a_run_that_leaves_tells_the_first_that_waits_and_nobody_who_runs(target, told):
+    target.layout.make_root()
+    running = [slots.Ticket(target.layout, f"runs-{number}") for number in range(4)]
+    waiting = [slots.Ticket(target.layout, f"waits-{number}") for number in range(3)]
+    assert [ticket.goes(4) for ticket in waiting] == [False] * 3
+
+    running[1].close()
+    assert told == ["waits-0"]
+
+    assert [ticket.goes(4) for ticket in waiting] == [True, False, False]
+    assert told == ["waits-0", "waits-1"]  # by the one that goes: another one may have left meanwhile
+
+    for ticket in [*running, *waiting]:
+        ticket.close()
+    assert places(target.layout) == []
+
+
+def test_of_runs_with_different_limits_the_first_of_each_is_told(target, told):
+    target.layout.make_root()
+    limits = [3, 3, 2, 5, 2]
+    running = [slots.Ticket(target.layout, f"runs-{number}") for number in range(5)]
+    waiting = [slots.Ticket(target.layout, f"waits-{number}") for number in range(5)]
+    assert [ticket.goes(limit) for ticket, limit in zip(waiting, limits, strict=True)] == [False] * 5
+
+    running[0].close()
+
+    assert told == ["waits-0", "waits-2", "waits-3"]
+    for ticket in [*running, *waiting]:
+        ticket.close()
+
+
+def test_who_waits_behind_others_looks_more_seldom(target):
+    target.layout.make_root()
+    first = slots.Ticket(target.layout, "first")
+    waiting = [slots.Ticket(target.layout, f"waits-{number}") for number in range(40)]
+    for ticket in waiting:
+        assert not ticket.goes(1)
+
+    pauses = [ticket.pause() for ticket in waiting]
+
+    assert pauses[:3] == [slots.LOOK_PAUSE_S, 2 * slots.LOOK_PAUSE_S, 3 * slots.LOOK_PAUSE_S]
+    assert max(pauses) == pauses[-1] == slots.LONGEST_PAUSE_S
+    for ticket in [first, *waiting]:
+        ticket.close()

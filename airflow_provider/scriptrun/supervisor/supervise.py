@@ -15,7 +15,7 @@ from . import crash, diagnosis, hello, host, journal, memory, prctl, processes, 
 from .preparation import prepare
 from .protocol.status import Reason, Status
 from .pump import Pump
-from .slots import LOOK_PAUSE_S, Ticket
+from .slots import Ticket
 from .tend import tend
 from .watch import Watch, ignore_requests_to_leave
 
@@ -138,11 +138,11 @@ class Supervisor:
         self.ticket = Ticket(self.layout, self.run.id)
         limit = self.ask.max_runs
         waits = False
-        while limit is not None and self.ticket.before() >= limit:
+        while limit is not None and not self.ticket.goes(limit):
             if not waits:
                 waits = True
                 self.book.write(Status.QUEUED)
-            self.watch.wait(None, LOOK_PAUSE_S)
+            self.watch.wait(None, self.ticket.pause())
             if self.watch.ending is not None:
                 break
         self.phases["queue"] = round(time.monotonic() - begin, 4)
