@@ -84,7 +84,12 @@ def test_a_connection_that_is_not_there_names_the_variable_to_set():
         open_target("nowhere", Surroundings())
 
 
-@pytest.mark.parametrize("kind", ["docker", "scriptrun_docker"])
+def test_the_login_to_a_registry_of_images_is_no_target_and_says_what_is():
+    with pytest.raises(ConfigurationError, match=r"scriptrun_docker.*write vm into its field registry_connection"):
+        open_target("vm", with_connection("docker"))
+
+
+@pytest.mark.parametrize("kind", ["scriptrun_slurm", "scriptrun_spark"])
 def test_a_type_that_comes_later_says_so(kind):
     with pytest.raises(NotSupportedError, match="not there yet"):
         open_target("vm", with_connection(kind))

@@ -19,6 +19,7 @@ MODULES = [
     "hooks/ssh.py",
     "hooks/ssh_errors.py",
     "hooks/surroundings.py",
+    "targets/connection_fields.py",
     "targets/install.py",
     "targets/judging.py",
     "targets/lending.py",

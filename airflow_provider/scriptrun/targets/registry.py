@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.errors import ConfigurationError, NotSupportedError, OtherHostError
+from airflow_provider.scriptrun.targets import connection_fields as fields
 from airflow_provider.scriptrun.targets.sessions import is_spoken
 
 if TYPE_CHECKING:
@@ -88,7 +87,15 @@ def connection_types() -> tuple[str, ...]:
 def _unknown(connection: ConnectionLike) -> ConfigurationError:
     from difflib import get_close_matches
 
+    from airflow_provider.scriptrun.targets.docker.settings import REGISTRY_LOGIN
+
     where = f"The connection {connection.id} is of type {connection.type!r}"
+    if connection.type == REGISTRY_LOGIN:
+        return ConfigurationError(
+            f"{where}: it is the login to a registry of images, and no compute target",
+            advice="Make a connection of type scriptrun_docker, which names an engine, and write "
+            f"{connection.id} into its field registry_connection.",
+        )
     if connection.type in _LATER:
         return NotSupportedError(f"{where}: this target is not there yet", advice="Use the target local for now.")
     known = connection_types()
@@ -117,15 +124,15 @@ def _open_local(
 ) -> ComputeTarget:
     from airflow_provider.scriptrun.targets.local import LocalTarget
 
-    _refuse_unknown(connection, ("root", "interpreter", "max_runs", "environment_variables"))
+    fields.refuse_unknown(connection, ("root", "interpreter", "max_runs", "environment_variables"))
     settings = surroundings.settings
     return LocalTarget(
-        _text(connection, "root") or settings.local_root,
-        _text(connection, "interpreter") or settings.local_interpreter or None,
+        fields.text(connection, "root") or settings.local_root,
+        fields.text(connection, "interpreter") or settings.local_interpreter or None,
         name=connection.id,
         inherit=_names(settings.inherit_variables),
-        variables=_variables(connection),
-        max_runs=_max_runs(connection),
+        variables=fields.variables(connection),
+        max_runs=fields.max_runs(connection),
         host_id=host_id,
         version=version,
     )
@@ -138,7 +145,7 @@ def _open_ssh(
     from airflow_provider.scriptrun.targets.ssh import DEFAULT_INTERPRETER, DEFAULT_ROOT, SshTarget
 
     if connection.type == "scriptrun_ssh":  # an Airflow ``ssh`` connection may hold whatever else is for others
-        _refuse_unknown(connection, SSH_FIELDS)
+        fields.refuse_unknown(connection, SSH_FIELDS)
     if not connection.host:
         raise ConfigurationError(f"The connection {connection.id} names no host")
     return SshTarget(
@@ -146,16 +153,16 @@ def _open_ssh(
         RememberedHosts(surroundings.settings.cache_directory),
         name=connection.id,
         root=_remote_root(connection) or DEFAULT_ROOT,
-        interpreter=_text(connection, "interpreter") or DEFAULT_INTERPRETER,
-        variables=_variables(connection),
-        max_runs=_max_runs(connection),
+        interpreter=fields.text(connection, "interpreter") or DEFAULT_INTERPRETER,
+        variables=fields.variables(connection),
+        max_runs=fields.max_runs(connection),
         host_id=host_id,
         version=version,
     )
 
 
 def _remote_root(connection: ConnectionLike) -> str | None:
-    root = _text(connection, "root")
+    root = fields.text(connection, "root")
     if root is None:
         return None
     if not root.startswith(("/", "~/")) or "\n" in root or "\0" in root:
@@ -166,56 +173,11 @@ def _remote_root(connection: ConnectionLike) -> str | None:
     return root.rstrip("/") or "/"
 
 
-def _refuse_unknown(connection: ConnectionLike, known: tuple[str, ...]) -> None:
-    from difflib import get_close_matches
-
-    for name in connection.extra:
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            raise ConfigurationError(
-                f"The connection {connection.id}: {name!r:.100} is no field of a {connection.type} connection",
-                advice=(f"Did you mean {close[0]}? " if close else "") + f"There are {', '.join(known)}.",
-            )
-
-
-def _text(connection: ConnectionLike, field: str) -> str | None:
-    value = connection.extra.get(field)
-    if value is not None and not isinstance(value, str):
-        raise ConfigurationError(f"The connection {connection.id}: {field} must be a text, not {value!r:.100}")
-    return value or None
-
-
 def _names(text: str) -> tuple[str, ...]:
     return tuple(re.split(r"[,\s]+", text.strip(", \t\n"))) if text.strip(", \t\n") else ()
-
-
-def _max_runs(connection: ConnectionLike) -> int | None:
-    value = connection.extra.get("max_runs")
-    if isinstance(value, str) and value.strip().isdigit():  # a form may send it as a text
-        value = int(value)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-        raise ConfigurationError(
-            f"The connection {connection.id}: max_runs must be a number from 0, not {value!r:.100}"
-        )
-    return value or None
-
-
-def _variables(connection: ConnectionLike) -> dict[str, str]:
-    value = connection.extra.get("environment_variables") or {}
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
-    if not isinstance(value, Mapping) or not all(isinstance(part, str) for item in value.items() for part in item):
-        raise ConfigurationError(
-            f"The connection {connection.id}: environment_variables must be a JSON object of texts",
-            advice='Write for instance {"OMP_NUM_THREADS": "4"}',
-        )
-    return dict(value)
 
 
 #: Type of connection -> how its target is made.
 _OPENERS: dict[str, Opener] = {"scriptrun_local": _open_local, "scriptrun_ssh": _open_ssh, "ssh": _open_ssh}
 #: Types of connection that later releases make targets of.
-_LATER = frozenset({"docker", "scriptrun_docker", "scriptrun_slurm", "scriptrun_spark"})
+_LATER = frozenset({"scriptrun_docker", "scriptrun_slurm", "scriptrun_spark"})
