@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from airflow_provider.scriptrun.config.environment import Environment
 from airflow_provider.scriptrun.environments.plan import plan
 from airflow_provider.scriptrun.environments.settings import EnvironmentSettings
-from airflow_provider.scriptrun.errors import ConfigurationError, NotSupportedError
+from airflow_provider.scriptrun.errors import ConfigurationError
 from airflow_provider.scriptrun.supervisor.environment.key import recipe_key
 from airflow_provider.scriptrun.supervisor.environment.python import own_base
 
@@ -107,11 +107,6 @@ def test_a_curated_environment_is_a_list_of_requirements():
     assert any(line.startswith("scikit-learn") for line in document["requirements"])
     with pytest.raises(ConfigurationError, match="Did you mean scikit-learn"):
         planned(Environment.get("scikit-lern"))
-
-
-def test_an_image_is_not_there_yet():
-    with pytest.raises(NotSupportedError, match="not there yet"):
-        planned(Environment.from_docker_image("d", "python:3.11"))
 
 
 def test_settings_add_their_indexes_and_a_requirements_file_wins(tmp_path):

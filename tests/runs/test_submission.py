@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider.scriptrun.config import Environment, ScriptRunConfig
+from airflow_provider.scriptrun.config import ContainerRegistry, Environment, ScriptRunConfig
 from airflow_provider.scriptrun.errors import (
     ConfigurationError,
     NotSupportedError,
@@ -631,3 +631,23 @@ def test_a_target_without_containers_is_not_asked_for_one(world):
     with pytest.raises(NotSupportedError, match="name an Airflow connection of type scriptrun_docker"):
         world.submit(docker_runtime_config={"use_docker": True})
     assert world.calls("start") == []
+
+
+def test_a_targets_own_package_index_stands_in_for_the_settings(world):
+    world.surroundings.settings = replace(world.surroundings.settings, index_url="https://everywhere/simple")
+    environment = Environment(python={"conda_dependencies": {"pip_packages": ["six"]}})
+    world.submit(environment=environment)
+    assert world.target.request.environment["index"]["url"] == "https://everywhere/simple"
+    world.target.index_url = "https://there/simple"
+    world.submit(environment=environment, run_id="r2")
+    assert world.target.request.environment["index"]["url"] == "https://there/simple"
+
+
+def test_a_registrys_password_is_looked_up_and_travels_among_the_secrets(world):
+    world.target.target_type = "docker"
+    registry = ContainerRegistry(address="r.example.com", username="robot", password="conn:registry/password")
+    run = world.submit(environment=Environment.from_docker_image("e", "base", registry))
+    secret = world.target.request.environment["image"]["registry"]["secret"]
+    assert world.target.request.secret_environment == {secret: "s3cret"}
+    assert "s3cret" in world.surroundings.masked
+    assert "s3cret" not in json.dumps(run.submission)

@@ -57,6 +57,11 @@ class ContainerRegistry(Element):
     username: Annotated[str | None, holding(optional(text(example="robot")))] = None
     password: Annotated[str | None, holding(optional(secret))] = None
 
+    def _conflicts(self) -> Iterator[Wrong]:
+        if (self.username is None) != (self.password is None):
+            given, lacking = ("username", "password") if self.password is None else ("password", "username")
+            yield Wrong(f"is there without a {lacking}", "A login has both, or leave both out.", (given,))
+
 
 class DockerBuildContext(Element):
     """A folder with everything that a Dockerfile needs.

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
+from airflow_provider.scriptrun.errors import ConfigurationError
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 #: A query parameter with such a name makes the whole query a credential: a shared access signature, a token.
 _SECRET_PARAMETER = re.compile(r"sig|token|secret|passw|pwd|key|credential|auth", re.IGNORECASE)
@@ -22,9 +24,11 @@ class Vault:
     """The credentials of one plan. What it returns in their place is the same with other credentials, or none.
 
     :param variables: where ``${NAME}`` is looked up.
+    :param look_up: returns what a reference to a secret (``conn:registry/password``) names.
     """
 
     variables: Mapping[str, str]
+    look_up: Callable[[str], str] | None = None
     secrets: dict[str, str] = field(default_factory=dict)  #: name -> value
     urls: dict[str, dict[str, str]] = field(default_factory=dict)  #: URL without them -> {"user": name, "query": name}
     repositories: dict[str, str] = field(default_factory=dict)  #: address of a Git repository -> name
@@ -58,6 +62,14 @@ class Vault:
                 names["query"] = self._keep("QUERY", key, self._whole(query))
             self.urls[key] = names
         return f"{key}#{fragment}" if fragment else key
+
+    def refer(self, name: str, reference: str) -> None:
+        """Keep under ``name`` what a reference to a secret names. Raises ``ConfigurationError``."""
+        if self.look_up is None:
+            raise ConfigurationError(
+                f"The secret {reference!r} cannot be looked up here", advice="Only a run's submission knows secrets."
+            )
+        self.secrets[name] = self.look_up(reference)
 
     def expand(self, text: str) -> None:
         """Keep the value of every ``${NAME}`` in ``text``. Raises ``KeyError`` for one that is not set."""

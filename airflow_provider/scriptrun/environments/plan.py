@@ -13,7 +13,7 @@ from airflow_provider.scriptrun.environments.reading import read_recipe
 from airflow_provider.scriptrun.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from airflow_provider.scriptrun.config.environment import Environment
@@ -50,14 +50,15 @@ def plan(
     base_directory: Path,
     settings: EnvironmentSettings,
     variables: Mapping[str, str] = os.environ,
+    secret: Callable[[str], str] | None = None,
 ) -> EnvironmentPlan:
     """Read the files that ``environment`` names (relative to ``base_directory``) and return its plan.
 
     ``None`` is the default environment: the target's own interpreter, nothing installed. ``${NAME}`` in a
-    requirement file's URLs is looked up in ``variables`` and travels as a secret. Raises ``ConfigurationError``
-    naming the file and line, ``NotSupportedError`` for what has no builder yet.
+    requirement file's URLs is looked up in ``variables`` and travels as a secret, and so does what ``secret`` returns
+    for a registry's password. Raises ``ConfigurationError`` naming the file and line.
     """
-    vault = Vault(variables)
+    vault = Vault(variables, secret)
     recipe = read_recipe(environment, base_directory, vault)
     certificates = None
     if recipe.kind in ("pip", "conda"):

@@ -9,7 +9,7 @@ from airflow_provider.scriptrun.config.names import EnvironmentKind
 from airflow_provider.scriptrun.environments import conda_specification, curated, requirements_file
 from airflow_provider.scriptrun.environments.recipe import Recipe
 from airflow_provider.scriptrun.environments.requirements_file import Requirements
-from airflow_provider.scriptrun.errors import ConfigurationError, NotSupportedError
+from airflow_provider.scriptrun.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow_provider.scriptrun.config.environment import Environment
@@ -17,30 +17,26 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.environments.credentials import Vault
 
 
-#: What is made of an image needs a target that runs containers.
-_CONTAINERS = "Environments made from Docker images are not there yet."
-
-
 def read_recipe(environment: Environment | None, base_directory: Path, vault: Vault) -> Recipe:
     """Return the recipe of ``environment``, its files read relative to ``base_directory``.
 
-    Raises ``ConfigurationError`` naming the file and line, ``NotSupportedError`` for an image.
+    With an image, it is the recipe of what comes on top of it. Raises ``ConfigurationError`` naming the file and line.
     """
     if environment is None:
         return Recipe("default")
+    image = None
     kind = environment.kind
     if kind.is_docker:
-        raise NotSupportedError(
-            f"The environment {environment.name!r} is made from an image. {_CONTAINERS}",
-            advice="Name its packages: Environment.from_pip_requirements or from_conda_specification.",
-        )
+        from airflow_provider.scriptrun.environments.image import read_image
+
+        image, kind = read_image(environment.docker, base_directory, vault), environment.python.kind
     if kind is EnvironmentKind.CURATED:
         recipe = from_curated(environment.curated or "", vault)
     elif kind in (EnvironmentKind.PIP, EnvironmentKind.CONDA):
         recipe = from_packages(environment.python, base_directory, vault)
     else:
         recipe = _found(kind, environment.python)
-    recipe.name = environment.name
+    recipe.name, recipe.image = environment.name, image
     return recipe
 
 

@@ -11,6 +11,7 @@
     options       pre, require_hashes: bool; no_binary, only_binary: names
     index         url (null: what the target is configured for), extra, find_links: addresses in order; no_index: bool
     conda         {"channels", "packages"} (conda), {"environment": name or path} (existing_conda), else null
+    image         what ``image.py`` describes; absent where the environment has none. All the rest is within it then
     delivery      never part of a key:
         name              the environment's name, for messages
         variables         for the script
@@ -45,6 +46,7 @@ class Recipe:
     requirements: Requirements = field(default_factory=Requirements)
     conda: dict[str, Any] | None = None
     variables: dict[str, str] = field(default_factory=dict)
+    image: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def document(recipe: Recipe, delivery: Delivery) -> dict[str, Any]:
             "no_index": asked.no_index,
         },
         "conda": recipe.conda,
+        **({} if recipe.image is None else {"image": recipe.image}),
         "delivery": {
             "name": recipe.name,
             "variables": dict(recipe.variables),

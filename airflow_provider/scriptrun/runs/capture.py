@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.runs.surroundings import Surroundings
     from airflow_provider.scriptrun.runs.workspace import Workspace
     from airflow_provider.scriptrun.snapshot import Bundle, GitFacts, Snapshot
+    from airflow_provider.scriptrun.targets.contract import ComputeTarget
 
 
 @dataclass
@@ -66,8 +67,8 @@ class Capture:
 
         return git_facts(source, bundle=self.bundle)
 
-    def plan(self) -> EnvironmentPlan:
-        """Return the plan of the environment, whose secrets the masker knows from now on."""
+    def plan(self, target: ComputeTarget) -> EnvironmentPlan:
+        """Return the plan of the environment on a target, whose secrets the masker knows from now on."""
         from airflow_provider.scriptrun.environments.plan import plan
         from airflow_provider.scriptrun.environments.settings import EnvironmentSettings
 
@@ -77,12 +78,13 @@ class Capture:
             self.config.environment,
             base_directory=self.surroundings.base_directory,
             settings=EnvironmentSettings(
-                index_url=settings.index_url or None,
+                index_url=target.index_url or settings.index_url or None,
                 extra_index_urls=indexes,
-                ca_file=Path(settings.ca_file) if settings.ca_file else None,
+                ca_file=Path(ca_file) if (ca_file := target.ca_file or settings.ca_file) else None,
                 lock_max_age_s=settings.environment_lock_max_age_days * DAY_SECONDS or None,
                 refresh=self.refresh_environment,
             ),
+            secret=self.surroundings.secret,
         )
         for secret in planned.confidential:
             self.surroundings.mask(secret)

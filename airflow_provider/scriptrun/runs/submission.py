@@ -183,7 +183,7 @@ class _Submission:
             limits = limits_of(self.config, self.settings, target)
             facts = pool.submit(target.host)
             git = pool.submit(self.capture.git_facts, source)
-            plan = self.capture.plan()
+            plan = self.capture.plan(target)
             snapshot = self.capture.take(source)
             self.capture.find_script(snapshot, is_new=self.capture.keep(snapshot))
             inputs = self.capture.inputs(snapshot)

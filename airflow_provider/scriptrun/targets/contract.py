@@ -97,6 +97,8 @@ class ComputeTarget(ABC):
     :ivar target_type: the kind of target, for instance ``local``.
     :ivar name: the Airflow connection id that names it, or ``local``.
     :ivar max_runs: how many runs its connection allows at once, for the limits of a request; ``None``: not said there.
+    :ivar index_url: the package index for builds there, in place of the settings'; ``None``: not said there.
+    :ivar ca_file: on the worker, the same of the certificates that it is checked against.
     :ivar root: where it keeps everything of ours: a folder, or what its kind has in the place of one.
     """
 
@@ -104,6 +106,8 @@ class ComputeTarget(ABC):
     name: str
     root: str
     max_runs: int | None = None
+    index_url: str | None = None
+    ca_file: str | None = None
 
     @abstractmethod
     def check(self) -> TargetFacts:
