@@ -36,11 +36,16 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "operators": [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.operators.scriptrun"]}],
-        "hooks": [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.hooks.scriptrun"]}],
+        "hooks": [
+            {
+                "integration-name": INTEGRATION,
+                "python-modules": [f"{PACKAGE}.hooks.scriptrun", f"{PACKAGE}.hooks.docker"],
+            }
+        ],
         "triggers": [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.triggers.run_over"]}],
         "extra-links": [f"{PACKAGE}.links.run_links.{name}" for name in ("RunFolderLink", "CommitLink")],
         "task-decorators": [{"name": "script_run", "class-name": f"{PACKAGE}.decorators.script_run.script_run_task"}],
-        "connection-types": [_local_connection(), _ssh_connection()],
+        "connection-types": [_local_connection(), _ssh_connection(), _docker_connection()],
         "config": {"scriptrun": {"description": "Where runs happen, and what they may take.", "options": _options()}},
     }
 
@@ -121,6 +126,37 @@ def _ssh_connection() -> dict[str, Any]:
     }
 
 
+def _docker_connection() -> dict[str, Any]:
+    """Return the form of a connection to a Docker engine; user and password are those of its registry."""
+    return {
+        "connection-type": "scriptrun_docker",
+        "hook-class-name": f"{PACKAGE}.hooks.docker.ScriptRunDockerHook",
+        "hook-name": "Script run: Docker",
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "extra"],
+            "relabeling": {"host": "Engine", "login": "Registry user", "password": "Registry password"},
+            "placeholders": {
+                "host": "unix:///var/run/docker.sock",
+                "port": "2376",
+                "login": "robot",
+                "ssh_connection": "training_vm",
+                "registry": "registry.example.com:5000",
+                "base_image": "python:3.11-slim",
+                "volume": "scriptrun",
+                "interpreter": "python3",
+                "memory": "8g",
+                "proxies": '{"http": "http://proxy:3128", "no": "localhost"}',
+            },
+        },
+        "conn-fields": {
+            **_section("Engine", _ENGINE_FIELDS),
+            **_section("Registry", _REGISTRY_FIELDS),
+            **_section("Images", _IMAGE_FIELDS),
+            **_section("Runs there", _CONTAINER_FIELDS | _RUN_FIELDS),
+        },
+    }
+
+
 def _field(label: str, description: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
     return {"label": label, "description": description, "schema": schema or {"type": ["string", "null"]}}
 
@@ -183,6 +219,61 @@ _THERE_FIELDS: dict[str, dict[str, Any]] = {
         "Python 3.8 or later: it looks after runs, and scripts get it where their environment asks for none. "
         "Empty: python3.",
     ),
+}
+_ENGINE_FIELDS: dict[str, dict[str, Any]] = {
+    "ssh_connection": _field(
+        "SSH connection",
+        "Id of the SSH connection to the engine's machine; ssh://<id> in Engine is the same. Empty: it is reached "
+        "directly.",
+    ),
+    "tls_ca_file": _field(
+        "TLS: CA file", "The certificates that the engine's is checked against: a path that is on every worker."
+    ),
+    "tls_cert_file": _field("TLS: certificate file", "Ours, where the engine asks for one, on every worker."),
+    "tls_key_file": _field("TLS: key file", "The key of our certificate, on every worker."),
+    "tls_verify": _field(
+        "TLS: check the certificate",
+        "Without a CA file: against the system's. Unchecked, whoever is in between can read and change everything.",
+        {"type": ["boolean", "null"]},
+    ),
+    "tls_hostname": _field("TLS: name in the certificate", "Where it is not the one in Engine."),
+}
+_REGISTRY_FIELDS: dict[str, dict[str, Any]] = {
+    "registry": _field(
+        "Registry",
+        "Where built images are pushed to and pulled from, so that engines share them. Empty, with a user: Docker Hub.",
+    ),
+    "registry_connection": _field(
+        "Registry connection",
+        "Id of an Airflow connection of type docker with the login, in place of user and password.",
+    ),
+}
+_IMAGE_FIELDS: dict[str, dict[str, Any]] = {
+    "base_image": _field("Base image", "What environments without an image are made from. Empty: python:3.11-slim."),
+    "interpreter": _field("Python interpreter", "The Python in images, 3.8 or later. Empty: python3."),
+    "index_url": _field(
+        "Package index",
+        "What environments are built from. Empty: what [scriptrun] index_url says.",
+        {"type": ["string", "null"], "format": "password"},
+    ),
+    "ca_file": _field(
+        "CA file for builds",
+        "On every worker: what the index is checked against. Empty: what [scriptrun] ca_file says.",
+    ),
+    "proxies": _field(
+        "Proxies", "For builds and runs, as a JSON object of http, https and no.", {"type": ["object", "null"]}
+    ),
+}
+_CONTAINER_FIELDS: dict[str, dict[str, Any]] = {
+    "volume": _field(
+        "Volume",
+        "The engine's volume that keeps sent files and runs, and begins their containers' names. Empty: scriptrun.",
+    ),
+    "network": _field("Network", "Of every container, where a configuration names none."),
+    "cpus": _field(
+        "CPUs", "Of every run, where a configuration does not say.", {"type": ["number", "null"], "exclusiveMinimum": 0}
+    ),
+    "memory": _field("Memory", "Of every run, where a configuration does not say: 8g."),
 }
 #: What every connection to a host may say about the runs there.
 _RUN_FIELDS: dict[str, dict[str, Any]] = {

@@ -136,8 +136,8 @@ print(json.dumps(answers))
 def test_airflows_commands_show_the_provider_and_all_that_it_brings() -> None:
     get = "providers get airflow-provider-scriptrun --full"
     expected = {
-        "providers hooks": {"scriptrun_local", "scriptrun_ssh"},
-        "providers behaviours": {"scriptrun_local", "scriptrun_ssh"},
+        "providers hooks": {"scriptrun_local", "scriptrun_ssh", "scriptrun_docker"},
+        "providers behaviours": {"scriptrun_local", "scriptrun_ssh", "scriptrun_docker"},
         "providers triggers": {"airflow_provider.scriptrun.triggers.run_over"},
         "providers links": set(get_provider_info()["extra-links"]),
     }

@@ -56,8 +56,16 @@ def test_tls_is_what_its_fields_say():
     assert read("tcp://gpu1", tls_ca_file="/ca.pem").tls == Tls("/ca.pem")
     files = {"tls_cert_file": "/cert.pem", "tls_key_file": "/key.pem"}
     assert read("tcp://gpu1", **files, tls_hostname="gpu").tls == Tls(None, "/cert.pem", "/key.pem", True, "gpu")
-    assert read("tcp://gpu1", tls_verify="false").tls == Tls(verify=False)
-    assert read("tcp://gpu1", tls_verify=None).tls is None
+    assert read("tcp://gpu1", **files, tls_verify="false").tls == Tls(None, "/cert.pem", "/key.pem", False)
+
+
+@pytest.mark.parametrize("verify", [None, "", False, "false"])
+def test_without_a_word_of_tls_there_is_none(verify):
+    assert read("tcp://gpu1", tls_verify=verify).tls is None
+
+
+def test_the_box_to_verify_means_nothing_for_a_socket():
+    assert read(tls_verify=True).tls is None
 
 
 def test_limits_are_options_of_every_container():

@@ -132,9 +132,7 @@ class DockerConnection:
         """Return what a connection says; no file is looked at. Raises :class:`ConfigurationError` naming the field."""
         fields.refuse_unknown(connection, DOCKER_FIELDS)
         url, ssh_connection = _engine(connection)
-        tls = _tls(connection)
-        if tls is not None and not url.startswith("tcp://"):
-            raise _wrong(connection, "tls_* fields", f"are for an engine at tcp://, and this one is at {url}")
+        tls = _tls(connection, url)
         if url.startswith("tcp://"):
             url = _with_port(connection, url, TLS_PORT if tls else PLAIN_PORT)
         return cls(
@@ -257,13 +255,16 @@ def _with_port(connection: ConnectionLike, url: str, usual: int) -> str:
     return f"tcp://{name}:{port or connection.port or usual}"
 
 
-def _tls(connection: ConnectionLike) -> Tls | None:
+def _tls(connection: ConnectionLike, url: str) -> Tls | None:
     ca, cert, key, hostname = (
         fields.text(connection, f"tls_{name}") for name in ("ca_file", "cert_file", "key_file", "hostname")
     )
     verify = _truth(connection, "tls_verify")
-    if verify is None and not (ca or cert or key or hostname):
-        return None
+    is_tcp = url.startswith("tcp://")
+    if not (ca or cert or key or hostname):
+        return Tls() if is_tcp and verify else None  # a form may say "verify" of whatever engine
+    if not is_tcp:
+        raise _wrong(connection, "tls_* fields", f"are for an engine at tcp://, and this one is at {url}")
     if bool(cert) != bool(key):
         given, lacking = ("tls_cert_file", "tls_key_file") if cert else ("tls_key_file", "tls_cert_file")
         raise _wrong(connection, given, f"is there without {lacking}", "Name both: a certificate and its key.")
