@@ -59,6 +59,10 @@ class StartRequest:
         self.variables = _texts(launch, "launch.", "variables")
         self.secret_variables = _texts(launch, "launch.", "secret_variables")
         self.inherit: List[str] = _list(launch, "launch.", "inherit")
+        #: a container is to be started for it, by whoever asks
+        self.is_contained: bool = launch.get("contained") is True
+        #: who runs the script, as an image names its user; empty: whoever runs the supervisor
+        self.user: str = _field(launch, "launch.", "user", str) if launch.get("user") is not None else ""
         limits = _object(request, "limits")
         self.max_run_duration_s: Optional[float] = _number(limits, "max_run_duration_s", None)
         self.grace_s = _number(limits, "grace_s", DEFAULT_GRACE_S) or 0.0
@@ -92,6 +96,8 @@ class StartRequest:
                 "variables": self.variables,
                 "secret_variables": sorted(self.secret_variables),
                 "inherit": self.inherit,
+                "contained": self.is_contained,
+                "user": self.user,
             },
             "limits": {
                 "max_run_duration_s": self.max_run_duration_s,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 
 from . import crash, diagnosis, journal, prctl, processes, script, state
@@ -16,7 +17,7 @@ from .watch import ignore_requests_to_leave
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
-    from typing import List, NoReturn, Optional
+    from typing import Callable, List, NoReturn, Optional
 
     from .ask import StartRequest
     from .layout import Layout
@@ -47,6 +48,15 @@ def launch(layout: Layout, ask: StartRequest, alive: int) -> Optional[int]:
         os.close(news)
 
 
+def contain(layout: Layout, ask: StartRequest, alive: int, answer: int, leave: Callable[[], None]) -> None:
+    """Be the guard in this process, the first of a container, which nothing but the engine can kill.
+
+    ``answer`` is where the supervisor says that it took over; ``leave`` is called when the engine asks for the end.
+    """
+    _detach(layout, ask, {alive, answer})
+    _guard(layout, ask, answer, leave)
+
+
 def _child(layout: Layout, ask: StartRequest, alive: int, acknowledge: int) -> NoReturn:
     code = FAULT_EXIT_CODE
     try:
@@ -72,9 +82,13 @@ def _detach(layout: Layout, ask: StartRequest, keep: "set[int]") -> None:
     os.chdir("/")
 
 
-def _guard(layout: Layout, ask: StartRequest, acknowledge: int) -> None:
+def _guard(
+    layout: Layout, ask: StartRequest, acknowledge: int, leave: Optional[Callable[[], None]] = None
+) -> None:
     crash.point("guard.started")
     ignore_requests_to_leave()
+    if leave is not None:
+        signal.signal(signal.SIGTERM, lambda *_: leave())
     prctl.become_subreaper()
     supervisor = os.fork()
     if supervisor == 0:
@@ -112,7 +126,7 @@ def _supervise(layout: Layout, ask: StartRequest, acknowledge: int) -> NoReturn:
         if not said:  # afterwards the descriptor may be another file's
             said.append(number)
             with contextlib.suppress(BrokenPipeError):  # the starter was killed; the run goes on without it
-                os.write(acknowledge, b"%d" % number)
+                os.write(acknowledge, b"%d\n" % number)
             os.close(acknowledge)
 
     try:

@@ -20,7 +20,7 @@ _UNSET = ("", "uninitialized")
 
 def facts(layout: Layout) -> Dict[str, str]:
     """Return ``{"id", "boot_id", "name"}`` of this machine."""
-    return {"id": machine_id(layout), "boot_id": _first_line(BOOT_ID), "name": name()}
+    return {"id": machine_id(layout), "boot_id": _first_line(BOOT_ID), "name": _first_line(layout.engine_name) or name()}
 
 
 def name() -> str:
@@ -29,8 +29,11 @@ def name() -> str:
 
 
 def machine_id(layout: Layout) -> str:
-    """Return /etc/machine-id, or an id kept in the root where there is none."""
-    for path in (MACHINE_ID, layout.machine):
+    """Return /etc/machine-id, or an id kept in the root where there is none.
+
+    In a container both would be the image's: there the engine's own stands in the root, and wins.
+    """
+    for path in (layout.engine, MACHINE_ID, layout.machine):
         found = _first_line(path)
         if found not in _UNSET:
             return found

@@ -123,6 +123,8 @@ class Layout:
         self.runs = os.path.join(self.root, "runs")
         self.checkpoints = os.path.join(self.root, "checkpoints")
         self.machine = os.path.join(self.root, "machine")  #: stands in for /etc/machine-id where there is none
+        self.engine = os.path.join(self.root, "engine")  #: the id of the container engine whose volume the root is
+        self.engine_name = os.path.join(self.root, "engine-name")  #: and the name of its machine, for messages
         self.clean_lock = os.path.join(self.root, "clean.lock")  #: held by the one that cleans
         self.store_lock = os.path.join(self.root, "store.lock")  #: held while blobs or snapshots appear or go
         self.cleaned = os.path.join(self.root, "cleaned")  #: its modification time is when the root was last cleaned
@@ -130,7 +132,7 @@ class Layout:
     def make_root(self) -> None:
         """Make the root and its first level, mode 0700. Others lose their access to a root that was there before."""
         make_folder(self.root)
-        if os.stat(self.root).st_mode & 0o077:
+        if os.stat(self.root).st_mode & 0o066:  # going through it may be allowed, as in a container of another user
             os.chmod(self.root, PRIVATE)
         for folder in (
             self.blobs, self.snapshots, self.incoming, self.environments, self.locks, self.supervisors,

@@ -113,6 +113,10 @@ class Channel:
 def main(argv: Optional[List[str]] = None) -> NoReturn:
     """Serve one session and leave the process: 0 at the end of the input, 2 for a wrong command line."""
     arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ["contain"]:
+        from . import contain
+
+        contain.main(arguments[1:])
     if len(arguments) != 3 or arguments[:2] != ["serve", "--root"]:
         sys.stderr.write(USAGE + "\n")
         sys.exit(2)

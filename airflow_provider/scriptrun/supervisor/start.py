@@ -129,6 +129,8 @@ def _begin(layout: Layout, ask: StartRequest, run_id: str) -> Dict[str, Any]:
     crash.point("start.files")
     lineage.append(layout, ask.lineage, run_id, ask.attempt)
     crash.point("start.recorded")
+    if ask.is_contained:
+        return _prepared(layout, ask, run)
     alive = _take(run)
     try:
         crash.point("start.alive")
@@ -145,6 +147,20 @@ def _begin(layout: Layout, ask: StartRequest, run_id: str) -> Dict[str, Any]:
         said = tail.read(run.supervisor_log) or ""
         raise Refusal(refusal.INTERNAL, "The supervisor of run %s ended at once. %s" % (run_id, said))
     return _accepted(layout, ask, run_id, joined=False)
+
+
+def _prepared(layout: Layout, ask: StartRequest, run: RunLayout) -> Dict[str, Any]:
+    """Answer that a container may take the run: whoever asks starts it, and its first process does the rest.
+
+    Until that holds ``alive``, the run has not started; whoever asks for it again is answered the same.
+    """
+    writable = [run.folder, layout.checkpoint(ask.lineage)]
+    return {
+        "outcome": "prepared",
+        "run_id": run.id,
+        "writable": [os.path.relpath(folder, layout.root) for folder in writable],
+        "previous": _previous(layout, ask.lineage, run.id),
+    }
 
 
 def _take(run: RunLayout) -> int:
