@@ -62,6 +62,7 @@ class StartRequest:
         #: a container is to be started for it, by whoever asks
         self.is_contained: bool = launch.get("contained") is True
         #: who runs the script, as an image names its user; empty: whoever runs the supervisor
+        self.groups: List[str] = _list(launch, "launch.", "groups")
         self.user: str = _field(launch, "launch.", "user", str) if launch.get("user") is not None else ""
         limits = _object(request, "limits")
         self.max_run_duration_s: Optional[float] = _number(limits, "max_run_duration_s", None)
@@ -98,6 +99,7 @@ class StartRequest:
                 "inherit": self.inherit,
                 "contained": self.is_contained,
                 "user": self.user,
+                "groups": self.groups,
             },
             "limits": {
                 "max_run_duration_s": self.max_run_duration_s,

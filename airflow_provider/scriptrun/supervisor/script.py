@@ -13,6 +13,8 @@ TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
     from typing import Callable, Dict, List, NoReturn, Optional
 
+    from .identity import Identity
+
 FAILED_EXIT_CODE = 127
 
 
@@ -51,8 +53,12 @@ def fork(body: Callable[[], None], output: int, keep: Optional[int] = None) -> i
         os._exit(code)
 
 
-def execute(command: List[str], variables: Dict[str, str], folder: str, output: int) -> int:
-    """Start ``command`` in ``folder`` and return its pid once it runs. Raises ``LaunchError`` when it cannot.
+def execute(
+    command: List[str], variables: Dict[str, str], folder: str, output: int, user: Optional[Identity] = None
+) -> int:
+    """Start ``command`` in ``folder``, as ``user``, and return its pid once it runs.
+
+    Raises ``LaunchError`` when it cannot.
 
     Text goes to the program as UTF-8 whatever the locale here; bytes that were not come back as they were (PEP 383).
     """
@@ -62,6 +68,8 @@ def execute(command: List[str], variables: Dict[str, str], folder: str, output: 
 
     def body() -> None:
         try:
+            if user is not None:
+                user.assume()
             os.chdir(folder)
             os.execvpe(arguments[0], arguments, environment)  # noqa: S606  # what all of this is for
         except OSError as error:

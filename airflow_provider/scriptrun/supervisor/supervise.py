@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Optional
 
     from .ask import StartRequest
+    from .identity import Identity
     from .layout import Layout, RunLayout
     from .verdict import Ending
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 VERDICT_PAUSE_S, VERDICT_TRIES = 1.0, 600
 #: With less than this left, a child that prepares a run may not even be able to write down what it lacks.
 FULL_BYTES = 64 * 1024
+#: Others may go through the folder to what is theirs, and see nothing on the way.
+_PASSABLE = 0o711
 
 
 class Over(Exception):  # noqa: N818  # no error: how a run that has nothing more to do says so
@@ -159,7 +162,9 @@ class Supervisor:
         begin = time.monotonic()
         self.book.document["started_at"] = journal.now()
         try:
-            child = script.execute(self.ask.command, self._variables(environment), self.run.code, pump.sink)
+            user = self._user()
+            seen = self._variables(environment, user)
+            child = script.execute(self.ask.command, seen, self.run.code, pump.sink, user)
         except script.LaunchError as error:
             raise Over({"status": Status.FAILED, "reason": Reason.LAUNCH.value, "message": str(error)}) from None
         crash.point("supervise.forked")
@@ -201,8 +206,28 @@ class Supervisor:
             self.layout, ask.budget_bytes, ask.budget_age_s, ask.environment_budget_bytes, ask.environment_age_s
         )
 
-    def _variables(self, environment: Dict[str, Any]) -> Dict[str, str]:
+    def _user(self) -> Optional[Identity]:
+        """Return who is to run the script, with everything of the run that is the script's given to that user."""
+        if not self.ask.user:
+            return None
+        from . import identity
+
+        try:
+            user = identity.find(self.ask.user, self.ask.groups)
+        except identity.NoSuchUserError as error:
+            raise script.LaunchError(str(error)) from None
+        if user.uid == identity.ROOT:
+            return None
+        for path in (self.run.messages, self.run.context):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.chmod(self.run.folder, _PASSABLE)
+        user.own((self.run.messages, self.run.context, self.run.code, self.layout.checkpoint(self.ask.lineage)))
+        return user
+
+    def _variables(self, environment: Dict[str, Any], user: Optional[Identity]) -> Dict[str, str]:
         found = variables.inherited(os.environ, self.ask.inherit)
+        if user is not None and found.get("HOME") in (None, os.path.expanduser("~root")):
+            found["HOME"] = user.home
         found.update(variables.of_environment(environment["interpreter"]))
         found.update(environment["variables"])
         found.update(self.ask.variables)

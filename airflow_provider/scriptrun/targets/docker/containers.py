@@ -1,0 +1,239 @@
+"""The container of a run: made and started once, by its name, with the request on its standard input."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from airflow_provider.scriptrun.errors import ProtocolError, TargetRefusedError, TargetUnreachableError
+from airflow_provider.scriptrun.supervisor.protocol import frames
+from airflow_provider.scriptrun.targets.docker.engine import SUBPATH_API, Engine, EngineError
+from airflow_provider.scriptrun.targets.docker.keeper import CONFLICT, NOT_FOUND, ROOT
+from airflow_provider.scriptrun.targets.docker.labels import (
+    EXPERIMENT_LABEL,
+    KIND_LABEL,
+    RUN,
+    RUN_LABEL,
+    VOLUME_LABEL,
+)
+from airflow_provider.scriptrun.targets.install import PYTHON_OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow_provider.scriptrun.targets.docker.keeper import Keeper
+    from airflow_provider.scriptrun.targets.docker.streams import EngineStream
+
+#: From the start of a container to its supervisor's word.
+PATIENCE_S = 60.0
+#: Another one has made a container of this name, and is about to start it, or died before it did.
+UNSTARTED_S, LOOK_S = 10.0, 0.05
+_MAX_ANSWER_BYTES = 16 * 1024
+_QUOTED_CHARACTERS = 2000
+#: What the supervisor says beside a number, see ``supervisor/contain.py``.
+_CANCELED, _BEGUN, _FAILED = "canceled", "begun", "failed "
+
+
+@dataclass(frozen=True)
+class Box:
+    """What a run's container is like.
+
+    :param image: by its id, so that nothing can change behind a name.
+    :param image_name: for messages.
+    :param version: of the supervisor.
+    :param writable: folders of the root, relative to it, that the run may write to.
+    :param config: further fields of the container, as Docker's client names them: ``environment``, ``hostname``, ...
+    :param host_config: further fields of its host configuration, likewise: ``shm_size``, ``device_requests``, ...
+    """
+
+    image: str
+    image_name: str
+    run_id: str
+    experiment: str
+    version: str
+    interpreter: str
+    writable: Sequence[str]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    host_config: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Launcher:
+    """Starts containers of runs on one engine, beside one volume."""
+
+    def __init__(self, engine: Engine, keeper: Keeper, volume: str) -> None:
+        self._engine, self._keeper, self._volume = engine, keeper, volume
+
+    def launch(self, box: Box, request: Mapping[str, Any]) -> None:
+        """Start the run's container, and return when its supervisor has taken the run.
+
+        Returns as well when the run needs no start any more: another one was faster, or it was cancelled. What became
+        of it, its status says.
+
+        :raises TargetRefusedError: the engine, or the image, cannot run it.
+        :raises TargetUnreachableError: the engine went away; the same call may go through later.
+        """
+        name = f"{self._volume}-{box.run_id}"
+        identifier = self._create(name, box)
+        if identifier is None:
+            return
+        try:
+            stream = self._attach(name, identifier)
+            try:
+                self._start(name, identifier, box)
+                self._hand_over(stream, name, box, request)
+            finally:
+                stream.close()
+        except BaseException:
+            self._remove_unstarted(identifier)
+            raise
+
+    def _create(self, name: str, box: Box) -> str | None:
+        """Return the new container; ``None``: there is one, which somebody else has started."""
+        waited_until = time.monotonic() + UNSTARTED_S
+        while True:
+            try:
+                made = self._engine.call(f"the container {name}", lambda client: self._make(client, name, box))
+            except EngineError as error:
+                if error.code != CONFLICT:
+                    raise self._unmade(error, box) from None
+            else:
+                return str(made["Id"])
+            there = self._engine.find(f"the container {name}", lambda client: client.inspect_container(name))
+            state = None if there is None else there["State"]["Status"]
+            if state == "running":
+                return None
+            if there is not None and state in ("created", "exited", "dead") and time.monotonic() > waited_until:
+                self._remove(str(there["Id"]))
+            time.sleep(LOOK_S)
+
+    def _make(self, client: Any, name: str, box: Box) -> Any:
+        host_config = client.create_host_config(
+            auto_remove=True, log_config={"Type": "none"}, **self._mounts(box), **self._rest(box)
+        )
+        folder = f"{ROOT}/supervisor/{box.version}"
+        return client.create_container(
+            box.image,
+            name=name,
+            entrypoint=[box.interpreter, *PYTHON_OPTIONS, folder, "contain", "--root", ROOT],
+            command=[],
+            user="0",
+            working_dir="/",
+            stdin_open=True,
+            labels={
+                **box.config.get("labels", {}),
+                VOLUME_LABEL: self._volume,
+                KIND_LABEL: RUN,
+                RUN_LABEL: box.run_id,
+                EXPERIMENT_LABEL: box.experiment,
+            },
+            host_config=host_config,
+            **{name: value for name, value in box.config.items() if name != "labels"},
+        )
+
+    def _rest(self, box: Box) -> dict[str, Any]:
+        return {name: value for name, value in box.host_config.items() if name not in ("binds", "mounts")}
+
+    def _mounts(self, box: Box) -> dict[str, Any]:
+        """The root read-only, and over it the run's own folders."""
+        binds = [f"{self._volume}:{ROOT}:ro", *box.host_config.get("binds", ())]
+        mounts = list(box.host_config.get("mounts", ()))
+        if self._engine.api_version >= SUBPATH_API:
+            mounts += [
+                {
+                    "Type": "volume",
+                    "Source": self._volume,
+                    "Target": posixpath.join(ROOT, folder),
+                    "VolumeOptions": {"Subpath": folder},
+                }
+                for folder in box.writable
+            ]
+        else:
+            where = self._keeper.mountpoint()
+            binds += [f"{posixpath.join(where, folder)}:{posixpath.join(ROOT, folder)}:rw" for folder in box.writable]
+        return {"binds": binds, "mounts": mounts} if mounts else {"binds": binds}
+
+    def _attach(self, name: str, identifier: str) -> EngineStream:
+        path = f"/containers/{identifier}/attach?stream=1&stdin=1&stdout=1&stderr=1"
+        return self._engine.hijack(f"the streams of {name}", path)
+
+    def _start(self, name: str, identifier: str, box: Box) -> None:
+        try:
+            self._engine.call(f"the container {name}", lambda client: client.start(identifier))
+        except EngineError as error:
+            if error.code == NOT_FOUND and "no such container" in (error.why or "").lower():
+                raise TargetUnreachableError(f"The container {name} was removed before it was started") from None
+            raise self._unmade(error, box) from None
+
+    def _hand_over(self, stream: EngineStream, name: str, box: Box, request: Mapping[str, Any]) -> None:
+        buffer = io.BytesIO()
+        frames.FrameWriter(cast("IO[bytes]", buffer)).json(dict(request))
+        try:
+            with suppress(BrokenPipeError, ConnectionResetError):  # it has ended; what it said tells why
+                stream.write(buffer.getvalue(), PATIENCE_S)
+            answer = _line(stream)
+        except TimeoutError:
+            raise TargetUnreachableError(
+                f"The container {name} was started and says nothing for {PATIENCE_S:.0f} s",
+                advice="Is the engine's machine overloaded? The same call may go through later.",
+            ) from None
+        except OSError as error:
+            raise TargetUnreachableError(f"The connection to {self._engine.name} broke", why=str(error)) from None
+        if answer in ("0", _CANCELED, _BEGUN):
+            return
+        raise self._refused(answer, stream, box)
+
+    def _refused(self, answer: str, stream: EngineStream, box: Box) -> TargetRefusedError | ProtocolError:
+        if answer.isdigit():
+            import os
+
+            return TargetRefusedError(f"Run {box.run_id} cannot begin in its container", why=os.strerror(int(answer)))
+        said = answer.removeprefix(_FAILED) if answer.startswith(_FAILED) else ""
+        stream.drain()
+        said = "\n".join(filter(None, (said, stream.errors.decode("utf-8", "replace").strip())))
+        return TargetRefusedError(
+            f"The supervisor does not start in a container of the image {box.image_name}",
+            why=f"It said: {said[-_QUOTED_CHARACTERS:]}" if said else None,
+            advice=f"The image needs {box.interpreter}, a Python 3.8 or later, for the supervisor.",
+        )
+
+    def _unmade(self, error: EngineError, box: Box) -> TargetRefusedError:
+        why = error.why or ""
+        if "executable file not found" in why or "no such file or directory" in why.lower():
+            return TargetRefusedError(
+                f"The image {box.image_name} holds no {box.interpreter}",
+                why=why,
+                advice="The supervisor needs a Python 3.8 or later in the image: install one there, or name where it "
+                "is as the connection's interpreter.",
+            )
+        return TargetRefusedError(
+            f"The engine cannot run a container of the image {box.image_name} for run {box.run_id}",
+            why=why,
+            advice="Look at the container options of the configuration and of the connection.",
+        )
+
+    def _remove_unstarted(self, identifier: str) -> None:
+        """Remove a container that never came to run; one that runs is left to itself."""
+        with suppress(EngineError, TargetUnreachableError):
+            there = self._engine.find("a container", lambda client: client.inspect_container(identifier))
+            if there is not None and there["State"]["Status"] in ("created", "dead"):
+                self._remove(identifier)
+
+    def _remove(self, identifier: str) -> None:
+        with suppress(EngineError):  # it is being removed
+            self._engine.call("a container's removal", lambda client: client.remove_container(identifier, v=True))
+
+
+def _line(stream: EngineStream) -> str:
+    """Return the first line of its output; what there is, when it ends before."""
+    output = b""
+    deadline = time.monotonic() + PATIENCE_S
+    while b"\n" not in output and len(output) < _MAX_ANSWER_BYTES:
+        chunk = stream.read(4096, max(0.0, deadline - time.monotonic()))
+        if not chunk:
+            break
+        output += chunk
+    return output.partition(b"\n")[0].decode("utf-8", "replace")

@@ -1,0 +1,205 @@
+"""Ways to an engine: each gives a new byte stream, as a socket, on which the engine speaks HTTP."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from airflow_provider.scriptrun.errors import ConfigurationError, TargetRefusedError, TargetUnreachableError
+
+if TYPE_CHECKING:
+    from airflow_provider.scriptrun.targets.transports.base import Process, Transport
+
+DEFAULT_SOCKET = "/var/run/docker.sock"
+CONNECT_PATIENCE_S = 15.0
+_CHUNK_BYTES = 256 * 1024
+#: How long the other side may take nothing, or say nothing, before a bridge looks again whether anybody is there.
+_BRIDGE_PATIENCE_S = 3600.0
+
+
+class Dial(Protocol):
+    """A way to one engine. Safe to use from several threads."""
+
+    @property
+    def name(self) -> str:
+        """For messages: which engine, by which way."""
+
+    def dial(self) -> socket.socket:
+        """Return a new stream. Raises :class:`TargetUnreachableError`, :class:`TargetRefusedError`."""
+
+    def close(self) -> None:
+        """Let go of what streams share. Safe to call twice."""
+
+
+@dataclass(frozen=True)
+class UnixDial:
+    """A socket of this machine.
+
+    :param path: of the socket.
+    """
+
+    path: str = DEFAULT_SOCKET
+
+    @property
+    def name(self) -> str:
+        """See :class:`Dial`."""
+        return f"the Docker engine at {self.path}"
+
+    def dial(self) -> socket.socket:
+        """See :class:`Dial`."""
+        stream = socket.socket(socket.AF_UNIX)
+        stream.settimeout(CONNECT_PATIENCE_S)
+        try:
+            stream.connect(self.path)
+        except PermissionError:
+            stream.close()
+            raise TargetRefusedError(
+                f"{self.path} may not be used by this user",
+                advice="Add the user that Airflow runs as to the group that owns the socket, often docker.",
+            ) from None
+        except OSError as error:
+            stream.close()
+            raise TargetUnreachableError(
+                f"No Docker engine answers at {self.path}",
+                why=error.strerror or str(error),
+                advice="Is it running, and is this the worker that it runs on?",
+            ) from None
+        return stream
+
+    def close(self) -> None:
+        """See :class:`Dial`."""
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """What a connection with TLS needs: paths of PEM files on this machine.
+
+    :param ca: authorities that the engine's certificate must be signed by; ``None``: the system's.
+    :param cert: our certificate, which the engine checks.
+    :param key: its key.
+    :param hostname: the name that the engine's certificate must be for; ``None``: the address.
+    """
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    hostname: str | None = None
+
+
+class TcpDial:
+    """A port of some machine, with TLS or without.
+
+    :param tls: ``None``: without.
+    """
+
+    def __init__(self, host: str, port: int, tls: TlsFiles | None = None) -> None:
+        self._host, self._port, self._tls = host, port, tls
+        self._context: ssl.SSLContext | None = None
+        self.name = f"the Docker engine at {'https' if tls else 'http'}://{host}:{port}"
+
+    def dial(self) -> socket.socket:
+        """See :class:`Dial`."""
+        try:
+            stream = socket.create_connection((self._host, self._port), CONNECT_PATIENCE_S)
+        except OSError as error:
+            raise TargetUnreachableError(
+                f"No Docker engine answers at {self._host}:{self._port}",
+                why=error.strerror or str(error),
+                advice="Is it running, does it listen on this port, and does a firewall let us through?",
+            ) from None
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return stream if self._tls is None else self._secured(stream, self._tls)
+
+    def _secured(self, stream: socket.socket, tls: TlsFiles) -> socket.socket:
+        if self._context is None:
+            self._context = _context(tls)
+        try:
+            return self._context.wrap_socket(stream, server_hostname=tls.hostname or self._host)
+        except ssl.SSLCertVerificationError as error:
+            stream.close()
+            raise TargetRefusedError(
+                f"The certificate of {self.name} is not to be trusted",
+                why=error.verify_message,
+                advice="Is tls_ca_file the authority that signed it, and tls_hostname a name that it is for?",
+            ) from None
+        except ssl.SSLError as error:
+            stream.close()
+            raise TargetRefusedError(
+                f"TLS with {self.name} failed",
+                why=error.reason or str(error),
+                advice="Does this port speak TLS, and is tls_cert_file a certificate that the engine accepts?",
+            ) from None
+        except OSError as error:
+            stream.close()
+            raise TargetUnreachableError(f"The connection to {self.name} broke", why=str(error)) from None
+
+    def close(self) -> None:
+        """See :class:`Dial`."""
+
+
+def _context(tls: TlsFiles) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+        if tls.cert:
+            context.load_cert_chain(tls.cert, tls.key)
+    except (OSError, ssl.SSLError) as error:
+        paths = ", ".join(path for path in (tls.ca, tls.cert, tls.key) if path)
+        raise ConfigurationError(
+            f"The TLS files of the connection cannot be used: {paths}",
+            why=str(error),
+            advice="They are PEM files on the worker: an authority, a certificate and its key.",
+        ) from None
+    return context
+
+
+class CommandDial:
+    """What a command on another machine gives: ``docker system dial-stdio`` joins its streams to the engine there.
+
+    :param transport: runs the command.
+    """
+
+    COMMAND = ("docker", "system", "dial-stdio")
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.name = f"the Docker engine of {transport.name}"
+
+    def dial(self) -> socket.socket:
+        """See :class:`Dial`."""
+        process = self._transport.open(self.COMMAND)
+        ours, theirs = socket.socketpair()
+        for pump in (_to_process, _from_process):
+            threading.Thread(target=pump, args=(theirs, process), name="docker-dial", daemon=True).start()
+        return ours
+
+    def close(self) -> None:
+        """See :class:`Dial`."""
+        self._transport.close()
+
+
+def _to_process(stream: socket.socket, process: Process) -> None:
+    """Move what we write; once we have ended, let go of the command."""
+    with suppress(OSError, TargetUnreachableError):
+        while data := stream.recv(_CHUNK_BYTES):
+            process.write(data, _BRIDGE_PATIENCE_S)
+    process.terminate()
+    process.close()
+
+
+def _from_process(stream: socket.socket, process: Process) -> None:
+    """Move what it says; once it has ended, so does what we read."""
+    with suppress(OSError, TargetUnreachableError):
+        while True:
+            with suppress(TimeoutError):
+                data = process.read(_CHUNK_BYTES, _BRIDGE_PATIENCE_S)
+                if not data:
+                    break
+                stream.sendall(data)
+    with suppress(OSError):
+        stream.shutdown(socket.SHUT_RDWR)
+    stream.close()
