@@ -155,6 +155,8 @@ def _prepared(layout: Layout, ask: StartRequest, run: RunLayout) -> Dict[str, An
     Until that holds ``alive``, the run has not started; whoever asks for it again is answered the same.
     """
     writable = [run.folder, layout.checkpoint(ask.lineage)]
+    if ask.max_runs is not None:
+        writable.append(layout.slots)
     return {
         "outcome": "prepared",
         "run_id": run.id,

@@ -138,8 +138,10 @@ class Supervisor:
     def queue(self) -> None:
         """Wait until fewer than ``max_runs`` runs that were ready earlier go on."""
         begin = time.monotonic()
-        self.ticket = Ticket(self.layout, self.run.id)
         limit = self.ask.max_runs
+        if self.ask.is_contained and limit is None:
+            return  # the queue is not this container's to write to
+        self.ticket = Ticket(self.layout, self.run.id)
         waits = False
         while limit is not None and not self.ticket.goes(limit):
             if not waits:

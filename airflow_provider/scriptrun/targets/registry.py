@@ -177,7 +177,20 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(re.split(r"[,\s]+", text.strip(", \t\n"))) if text.strip(", \t\n") else ()
 
 
+def _open_docker(
+    connection: ConnectionLike, surroundings: TargetSurroundings, host_id: str | None, version: str | None
+) -> ComputeTarget:
+    from airflow_provider.scriptrun.targets.docker.opening import open_docker
+
+    return open_docker(connection, surroundings, host_id, version)
+
+
 #: Type of connection -> how its target is made.
-_OPENERS: dict[str, Opener] = {"scriptrun_local": _open_local, "scriptrun_ssh": _open_ssh, "ssh": _open_ssh}
+_OPENERS: dict[str, Opener] = {
+    "scriptrun_local": _open_local,
+    "scriptrun_ssh": _open_ssh,
+    "ssh": _open_ssh,
+    "scriptrun_docker": _open_docker,
+}
 #: Types of connection that later releases make targets of.
-_LATER = frozenset({"scriptrun_docker", "scriptrun_slurm", "scriptrun_spark"})
+_LATER = frozenset({"scriptrun_slurm", "scriptrun_spark"})

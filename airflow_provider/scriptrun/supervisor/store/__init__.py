@@ -15,6 +15,7 @@ Locks (``flock``), outermost first:
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 
@@ -64,6 +65,10 @@ def _locked(layout: Layout, kind: int) -> Iterator[None]:
     except FileNotFoundError:
         layout.make_root()
         descriptor = os.open(layout.store_lock, flags, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        descriptor = os.open(layout.store_lock, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, kind)
         yield
@@ -95,7 +100,7 @@ def complete_snapshot(layout: Layout, snapshot_id: str) -> None:
 
 def drop_snapshot(layout: Layout, snapshot_id: str) -> None:
     """Forget that a snapshot is complete: the next start asks for what is missing."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError), _read_only():
         os.unlink(layout.snapshot(snapshot_id))
 
 
@@ -121,6 +126,21 @@ def _open_held(path: str) -> Optional[int]:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # over NFS a lock needs a descriptor open for writing
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     fcntl.flock(descriptor, fcntl.LOCK_SH)  # never waits: the cleaner takes it exclusively only under store.lock
-    os.utime(descriptor)
+    with _read_only():
+        os.utime(descriptor)
     return descriptor
+
+
+@contextlib.contextmanager
+def _read_only() -> Iterator[None]:
+    """Leave what cannot be written to as it is: in a run's container the store is another one's to change."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise

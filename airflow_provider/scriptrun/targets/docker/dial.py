@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from airflow_provider.scriptrun.errors import ConfigurationError, TargetRefusedError, TargetUnreachableError
 
 if TYPE_CHECKING:
+    from airflow_provider.scriptrun.targets.docker.settings import Tls
     from airflow_provider.scriptrun.targets.transports.base import Process, Transport
 
 DEFAULT_SOCKET = "/var/run/docker.sock"
@@ -74,29 +75,13 @@ class UnixDial:
         """See :class:`Dial`."""
 
 
-@dataclass(frozen=True)
-class TlsFiles:
-    """What a connection with TLS needs: paths of PEM files on this machine.
-
-    :param ca: authorities that the engine's certificate must be signed by; ``None``: the system's.
-    :param cert: our certificate, which the engine checks.
-    :param key: its key.
-    :param hostname: the name that the engine's certificate must be for; ``None``: the address.
-    """
-
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None
-    hostname: str | None = None
-
-
 class TcpDial:
     """A port of some machine, with TLS or without.
 
     :param tls: ``None``: without.
     """
 
-    def __init__(self, host: str, port: int, tls: TlsFiles | None = None) -> None:
+    def __init__(self, host: str, port: int, tls: Tls | None = None) -> None:
         self._host, self._port, self._tls = host, port, tls
         self._context: ssl.SSLContext | None = None
         self.name = f"the Docker engine at {'https' if tls else 'http'}://{host}:{port}"
@@ -115,7 +100,7 @@ class TcpDial:
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return stream if self._tls is None else self._secured(stream, self._tls)
 
-    def _secured(self, stream: socket.socket, tls: TlsFiles) -> socket.socket:
+    def _secured(self, stream: socket.socket, tls: Tls) -> socket.socket:
         if self._context is None:
             self._context = _context(tls)
         try:
@@ -142,13 +127,16 @@ class TcpDial:
         """See :class:`Dial`."""
 
 
-def _context(tls: TlsFiles) -> ssl.SSLContext:
+def _context(tls: Tls) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=tls.ca)
-        if tls.cert:
-            context.load_cert_chain(tls.cert, tls.key)
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        if not tls.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if tls.cert_file:
+            context.load_cert_chain(tls.cert_file, tls.key_file)
     except (OSError, ssl.SSLError) as error:
-        paths = ", ".join(path for path in (tls.ca, tls.cert, tls.key) if path)
+        paths = ", ".join(path for path in (tls.ca_file, tls.cert_file, tls.key_file) if path)
         raise ConfigurationError(
             f"The TLS files of the connection cannot be used: {paths}",
             why=str(error),

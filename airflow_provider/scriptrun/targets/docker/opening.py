@@ -1,0 +1,41 @@
+"""From a ``scriptrun_docker`` connection to its target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from airflow_provider.scriptrun.targets.docker.dial import CommandDial, Dial, TcpDial, UnixDial
+from airflow_provider.scriptrun.targets.docker.settings import DockerConnection
+from airflow_provider.scriptrun.targets.docker.target import DockerTarget
+from airflow_provider.scriptrun.targets.remembered import RememberedHosts
+
+if TYPE_CHECKING:
+    from airflow_provider.scriptrun.targets.surroundings import ConnectionLike, TargetSurroundings
+
+
+def open_docker(
+    connection: ConnectionLike, surroundings: TargetSurroundings, host_id: str | None, version: str | None
+) -> DockerTarget:
+    """Return the target of a connection; nothing is contacted yet. Raises :class:`ConfigurationError`."""
+    read = DockerConnection.read(connection)
+    return DockerTarget(
+        read,
+        dial(read, surroundings),
+        read.whole_registry(surroundings.connection),
+        RememberedHosts(surroundings.settings.cache_directory),
+        host_id=host_id,
+        version=version,
+    )
+
+
+def dial(connection: DockerConnection, surroundings: TargetSurroundings) -> Dial:
+    """Return the way to the engine of a connection."""
+    if connection.ssh_connection:
+        from airflow_provider.scriptrun.targets.transports.ssh import SshTransport
+
+        return CommandDial(SshTransport(surroundings.ssh(connection.ssh_connection)))
+    parts = urlsplit(connection.url)
+    if parts.scheme == "unix":
+        return UnixDial(parts.path)
+    return TcpDial(parts.hostname or "", parts.port or 0, connection.tls)

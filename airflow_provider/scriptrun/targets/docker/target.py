@@ -1,0 +1,159 @@
+"""The Docker target: the supervisor answers from a keeper beside the volume, and each run is a container of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider.scriptrun.errors import ProtocolError
+from airflow_provider.scriptrun.targets import parse
+from airflow_provider.scriptrun.targets.archive import supervisor_archive
+from airflow_provider.scriptrun.targets.docker import options
+from airflow_provider.scriptrun.targets.docker.containers import Box, Launcher
+from airflow_provider.scriptrun.targets.docker.engine import Engine
+from airflow_provider.scriptrun.targets.docker.images import Images
+from airflow_provider.scriptrun.targets.docker.keeper import ROOT, Keeper
+from airflow_provider.scriptrun.targets.host import HostTarget
+from airflow_provider.scriptrun.targets.starting import Starting
+from airflow_provider.scriptrun.targets.transports.docker import DockerTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider.scriptrun.targets.docker.dial import Dial
+    from airflow_provider.scriptrun.targets.docker.settings import DockerConnection, Registry
+    from airflow_provider.scriptrun.targets.lending import Lending
+    from airflow_provider.scriptrun.targets.remembered import RememberedHosts
+    from airflow_provider.scriptrun.targets.request import StartRequest
+    from airflow_provider.scriptrun.targets.session import Session
+    from airflow_provider.scriptrun.targets.status import HostFacts, TargetFacts
+
+#: Of the answer to a start, see ``supervisor/start.py``.
+_PREPARED = "prepared"
+_MAX_FOLDERS = 10
+
+
+class DockerTarget(HostTarget):
+    """Containers of one engine. What is on it and what was learned of it is remembered as of any host.
+
+    :param connection: what the Airflow connection says.
+    :param dial: the way to the engine.
+    :param registry: where images come from, with the login.
+    :param remembered: what earlier targets on this worker have learned.
+    :param host_id: see :class:`HostTarget`; of the engine's volume.
+    :param version: see :class:`HostTarget`.
+    """
+
+    target_type = "docker"
+
+    def __init__(
+        self,
+        connection: DockerConnection,
+        dial: Dial,
+        registry: Registry | None,
+        remembered: RememberedHosts,
+        *,
+        host_id: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        self.connection = connection
+        self.engine = Engine(dial)
+        self.images = Images(self.engine, registry)
+        self._remembered = remembered.of(dial.name, connection.volume, connection.interpreter)
+        self.keeper = Keeper(
+            self.engine,
+            connection.volume,
+            connection.interpreter,
+            lambda: self.images.get(connection.base_image).id,
+        )
+        self.launcher = Launcher(self.engine, self.keeper, connection.volume)
+        super().__init__(
+            DockerTransport(self.engine, self.keeper),
+            name=connection.name,
+            root=ROOT,
+            interpreter=connection.interpreter,
+            variables={**connection.proxies, **connection.variables},
+            max_runs=connection.max_runs,
+            host_id=host_id,
+            version=version,
+        )
+        self.root = f"volume:{connection.volume}"
+
+    def host(self, *, anew: bool = False) -> HostFacts:
+        """See :meth:`ComputeTarget.host`. The connection is made, and the supervisor started, in any case."""
+        known = None if anew else self._remembered.load()
+        if known is not None and self._sessions.expects(known.host.id):
+            self._sessions.expect(known.host.id)
+            self._sessions.warm()
+            self._host_id = known.host.id
+            return known.host
+        return super().host(anew=anew)
+
+    def _learn(self, facts: TargetFacts) -> None:
+        super()._learn(facts)
+        self._remembered.save(facts.host, facts.interpreter)
+
+    def _starting(self, request: StartRequest) -> Starting:
+        return _Contained(self, request, self.variables, self._lending)
+
+    def box(self, request: StartRequest, run_id: str, writable: tuple[str, ...]) -> tuple[Box, dict[str, Any]]:
+        """Return the container of a run, and what the request's ``launch`` says beside: who runs the script."""
+        image = self.images.get(self.connection.base_image)
+        asked = options.read({**self.connection.limits, **request.container})
+        box = Box(
+            image=image.id,
+            image_name=image.name,
+            run_id=run_id,
+            experiment=request.experiment,
+            version=supervisor_archive().version,
+            interpreter=self.connection.interpreter,
+            writable=writable,
+            config=asked.config,
+            host_config=asked.host_config,
+        )
+        return box, {"user": image.user if asked.user is None else asked.user, "groups": list(asked.groups)}
+
+
+class _Contained(Starting):
+    """A start whose run is a container: what the supervisor beside the volume has prepared, we start."""
+
+    def __init__(
+        self, target: DockerTarget, request: StartRequest, variables: Mapping[str, str], lending: Lending
+    ) -> None:
+        super().__init__(request, variables, {}, lending)
+        self._target = target
+
+    def _document(self) -> dict[str, Any]:
+        document = super()._document()
+        # What an image sets is for its programs; and the volume is not a run's to clean.
+        document["launch"] = {**document["launch"], "contained": True, "inherit": ["*"]}
+        return document
+
+    def _carried_out(self, session: Session, document: dict[str, Any]) -> dict[str, Any]:
+        if document.get("outcome") != _PREPARED:
+            return document
+        fields = parse.Fields(document, f"to the start of run {self._request.run_id}")
+        run_id = fields.text("run_id")
+        box, who = self._target.box(self._request, run_id, _folders(fields, run_id))
+        request = self._document()
+        request["run"] = {**request["run"], "id": run_id}
+        request["launch"].update(who)
+        request["limits"] = {name: None if "budget" in name or name == "environment_age_s" else value
+                             for name, value in request["limits"].items()}  # fmt: skip
+        self._target.launcher.launch(box, request)
+        statuses = parse.Fields(session.ask({"op": "status", "runs": [run_id]}), "the status of runs").inner("runs")
+        return {
+            "outcome": "accepted",
+            "run_id": run_id,
+            "status": statuses.document.get(run_id),
+            "previous": document.get("previous"),
+        }
+
+
+def _folders(fields: parse.Fields, run_id: str) -> tuple[str, ...]:
+    """Return the folders of the root that a run may write to: its own ones, whatever a volume says."""
+    folders = fields.texts("writable", _MAX_FOLDERS)
+    for folder in folders:
+        top, _, name = folder.partition("/")
+        if not (folder in (f"runs/{run_id}", "slots") or (top == "checkpoints" and parse.is_sha256(name))):
+            raise ProtocolError(f"The keeper lets run {run_id} write to {folder[:200]!r}, which is not its own")
+    return folders
