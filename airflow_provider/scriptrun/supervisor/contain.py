@@ -42,11 +42,7 @@ def main(arguments: List[str]) -> NoReturn:
         sys.exit(2)
     answer = os.dup(OUTPUT)
     try:
-        with os.fdopen(os.dup(INPUT), "rb") as stream:
-            document = frames.FrameReader(stream).json()
-        if document is None:
-            raise ValueError("whoever started the container sent no request")
-        ask = StartRequest(document)
+        ask = _request()
         layout = contained(arguments[1], ask.run_id)
         alive = _take(layout.run(ask.run_id))
         refusal = _refusal(layout, layout.run(ask.run_id), alive)
@@ -59,6 +55,14 @@ def main(arguments: List[str]) -> NoReturn:
     crash.point("contain.alive")
     guard.contain(layout, ask, alive, answer, lambda: _leave(layout.run(ask.run_id)))
     script.end(0)
+
+
+def _request() -> StartRequest:
+    with os.fdopen(os.dup(INPUT), "rb") as stream:
+        document = frames.FrameReader(stream).json()
+    if document is None:
+        raise ValueError("whoever started the container sent no request")
+    return StartRequest(document)
 
 
 def contained(root: str, run_id: str) -> Layout:
@@ -92,4 +96,3 @@ def _leave(run: RunLayout) -> None:
 
 def _say(descriptor: int, line: str) -> None:
     os.write(descriptor, line.replace("\n", " ").encode("utf-8", "backslashreplace")[:4000] + b"\n")
-

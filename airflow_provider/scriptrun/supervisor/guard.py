@@ -82,9 +82,7 @@ def _detach(layout: Layout, ask: StartRequest, keep: "set[int]") -> None:
     os.chdir("/")
 
 
-def _guard(
-    layout: Layout, ask: StartRequest, acknowledge: int, leave: Optional[Callable[[], None]] = None
-) -> None:
+def _guard(layout: Layout, ask: StartRequest, acknowledge: int, leave: Optional[Callable[[], None]] = None) -> None:
     crash.point("guard.started")
     ignore_requests_to_leave()
     if leave is not None:

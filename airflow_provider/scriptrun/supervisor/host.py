@@ -20,7 +20,11 @@ _UNSET = ("", "uninitialized")
 
 def facts(layout: Layout) -> Dict[str, str]:
     """Return ``{"id", "boot_id", "name"}`` of this machine."""
-    return {"id": machine_id(layout), "boot_id": _first_line(BOOT_ID), "name": _first_line(layout.engine_name) or name()}
+    return {
+        "id": machine_id(layout),
+        "boot_id": _first_line(BOOT_ID),
+        "name": _first_line(layout.engine_name) or name(),
+    }
 
 
 def name() -> str:

@@ -1,4 +1,4 @@
-"""Who runs a script in a container, where the supervisor is root: the user whom its image or its configuration names."""
+"""Who runs a script in a container, where the supervisor is root: whom its image or its configuration names."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class _Connection(HTTPConnection):
 
     def connect(self) -> None:
         self.sock = self._dial.dial()
-        self.sock.settimeout(self.timeout)  # type: ignore[arg-type]  # a number, as we gave it
+        self.sock.settimeout(self.timeout)
 
 
 class _Pool(HTTPConnectionPool):

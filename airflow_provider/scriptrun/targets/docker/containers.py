@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import posixpath
 import time
 from contextlib import suppress
@@ -102,7 +103,7 @@ class Launcher:
                     raise self._unmade(error, box) from None
             else:
                 return str(made["Id"])
-            there = self._engine.find(f"the container {name}", lambda client: client.inspect_container(name))
+            there = self._engine.container(name)
             state = None if there is None else there["State"]["Status"]
             if state == "running":
                 return None
@@ -188,8 +189,6 @@ class Launcher:
 
     def _refused(self, answer: str, stream: EngineStream, box: Box) -> TargetRefusedError | ProtocolError:
         if answer.isdigit():
-            import os
-
             return TargetRefusedError(f"Run {box.run_id} cannot begin in its container", why=os.strerror(int(answer)))
         said = answer.removeprefix(_FAILED) if answer.startswith(_FAILED) else ""
         stream.drain()
@@ -218,7 +217,7 @@ class Launcher:
     def _remove_unstarted(self, identifier: str) -> None:
         """Remove a container that never came to run; one that runs is left to itself."""
         with suppress(EngineError, TargetUnreachableError):
-            there = self._engine.find("a container", lambda client: client.inspect_container(identifier))
+            there = self._engine.container(identifier)
             if there is not None and there["State"]["Status"] in ("created", "dead"):
                 self._remove(identifier)
 

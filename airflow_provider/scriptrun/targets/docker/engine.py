@@ -80,9 +80,17 @@ class Engine:
         try:
             return self.call(what, work)
         except EngineError as error:
-            if error.code == 404:  # noqa: PLR2004  # Not Found
+            if error.code == 404:  # Not Found
                 return None
             raise
+
+    def image(self, name: str) -> dict[str, Any] | None:
+        """Return what the engine says of an image that it has; ``None``: it has none of this name or id."""
+        return self.find(f"the image {name}", lambda client: client.inspect_image(name))  # type: ignore[no-untyped-call]
+
+    def container(self, name: str) -> dict[str, Any] | None:
+        """Return what the engine says of a container; ``None``: there is none of this name or id."""
+        return self.find(f"the container {name}", lambda client: client.inspect_container(name))
 
     def hijack(self, what: str, path: str, document: Mapping[str, Any] | None = None) -> EngineStream:
         """POST to a path of the API that turns the connection into a two-way stream, and return that."""
@@ -124,7 +132,7 @@ class Engine:
 def _from_chain(error: BaseException | None) -> Exception | None:
     """Return the error of ours that a library has wrapped: what dialing said."""
     seen = 0
-    while error is not None and seen < 10:  # noqa: PLR2004  # no library wraps deeper
+    while error is not None and seen < 10:  # no library wraps deeper
         if isinstance(error, (TargetUnreachableError, TargetRefusedError, ConfigurationError)):
             return error
         error = error.__cause__ or error.__context__

@@ -36,7 +36,7 @@ class Images:
 
     def find(self, name: str) -> Image | None:
         """Return an image that is there; ``None``: it is not."""
-        document = self._engine.find(f"the image {name}", lambda client: client.inspect_image(name))
+        document = self._engine.image(name)
         return None if document is None else _image(name, document)
 
     def get(self, name: str) -> Image:

@@ -109,7 +109,7 @@ class Keeper:
         return name
 
     def _is_running(self, name: str) -> bool:
-        document = self._engine.find(f"the container {name}", lambda client: client.inspect_container(name))
+        document = self._engine.container(name)
         return document is not None and bool(document["State"]["Running"])
 
     def _start(self, name: str, image: str) -> None:
@@ -120,9 +120,7 @@ class Keeper:
             self._engine.call(f"the container {name}", lambda client: self._create(client, name, image, engine_name))
             self._engine.call(f"the container {name}", lambda client: client.start(name))
         except EngineError as error:
-            if error.code in (CONFLICT, NOT_FOUND) and self._engine.find(
-                f"the image {image}", lambda client: client.inspect_image(image)
-            ):
+            if error.code in (CONFLICT, NOT_FOUND) and self._engine.image(image):
                 time.sleep(PAUSE_S)  # somebody else makes it, or it is on its way out
                 self._remove_dead(name)
                 return
@@ -135,7 +133,7 @@ class Keeper:
             ) from None
 
     def _remove_dead(self, name: str) -> None:
-        document = self._engine.find(f"the container {name}", lambda client: client.inspect_container(name))
+        document = self._engine.container(name)
         if document is not None and document["State"]["Status"] in ("created", "exited", "dead"):
             identifier = document["Id"]  # not the name: that may be another one's by then
             self._engine.find(f"the container {name}", lambda client: client.remove_container(identifier))

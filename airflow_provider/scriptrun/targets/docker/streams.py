@@ -13,7 +13,7 @@ import ssl
 import struct
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from docker.errors import APIError
 from requests import Response
@@ -22,7 +22,9 @@ from airflow_provider.scriptrun.errors import ProtocolError
 from airflow_provider.scriptrun.targets.transports.base import DIAGNOSIS_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+Answer = TypeVar("Answer")
 
 #: How long an engine may take to turn a connection, or to say its version.
 HEAD_PATIENCE_S = 60.0
@@ -70,13 +72,8 @@ class EngineStream:
         view = memoryview(data)
         deadline = time.monotonic() + timeout_s
         while view:
-            try:
-                sent = self._connection.send(view)
-            except (BlockingIOError, ssl.SSLWantWriteError):
-                self._await(select.POLLOUT, deadline - time.monotonic())
-            except ssl.SSLWantReadError:
-                self._await(select.POLLIN, deadline - time.monotonic())
-            else:
+            sent = self._try(lambda part=view: self._connection.send(part), select.POLLOUT, deadline)  # type: ignore[misc]
+            if sent is not None:
                 view = view[sent:]
                 deadline = time.monotonic() + timeout_s
 
@@ -96,23 +93,31 @@ class EngineStream:
         self._connection.close()
 
     def _receive(self, timeout_s: float) -> None:
-        while True:
-            try:
-                data = self._connection.recv(_READ_BYTES)
-            except (BlockingIOError, ssl.SSLWantReadError):
-                self._await(select.POLLIN, timeout_s)
-            except ssl.SSLWantWriteError:
-                self._await(select.POLLOUT, timeout_s)
-            else:
-                self._ended = not data
-                self._raw += data
-                return
+        deadline = time.monotonic() + timeout_s
+        data = None
+        while data is None:
+            data = self._try(lambda: self._connection.recv(_READ_BYTES), select.POLLIN, deadline)
+        self._ended = not data
+        self._raw += data
 
-    def _await(self, what: int, timeout_s: float) -> None:
+    def _try(self, call: Callable[[], Answer], awaits: int, deadline: float) -> Answer | None:
+        """Return what ``call`` returns; ``None``: it could not yet, and has waited until it may be able to.
+
+        :param awaits: for what ``poll(2)`` is to wait, unless TLS has something of its own to say.
+        """
+        try:
+            return call()
+        except ssl.SSLWantReadError:
+            awaits = select.POLLIN
+        except ssl.SSLWantWriteError:
+            awaits = select.POLLOUT
+        except BlockingIOError:
+            pass
         poll = select.poll()
-        poll.register(self._connection, what)
-        if not poll.poll(max(0.0, timeout_s) * 1000):
+        poll.register(self._connection, awaits)
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise TimeoutError("nothing came")
+        return None
 
     def _sort(self) -> None:
         """Put what came into the stream that it is of."""
@@ -140,12 +145,15 @@ def hijack(connection: socket.socket, path: str, document: Mapping[str, Any] | N
     headers = ("Connection: Upgrade", "Upgrade: tcp", "Content-Type: application/json")
     try:
         code, _, rest = _exchange(connection, "POST", path, headers, body)
-        if code in (_SWITCHING, _OK):
-            return EngineStream(connection, rest)
-        raise _api_error(code, _to_end(connection, rest))
+        if code not in (_SWITCHING, _OK):
+            rest = _to_end(connection, rest)
     except BaseException:
         connection.close()
         raise
+    if code in (_SWITCHING, _OK):
+        return EngineStream(connection, rest)
+    connection.close()
+    raise _api_error(code, rest)
 
 
 def ping(connection: socket.socket) -> str:
