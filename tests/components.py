@@ -130,6 +130,25 @@ def _namespace() -> str | None:
     return namespace.why_impossible()
 
 
+@functools.cache
+def _docker() -> str | None:
+    from scripts import base_image, docker_engine
+
+    if reason := docker_engine.why_missing():
+        return f"no engine answers: {reason}"
+    if importlib.util.find_spec("docker") is None:
+        return "the package docker is not installed"
+    if base_image.is_there() or (reason := base_image.why_impossible()) is None:
+        return None
+    return f"the engine has no image {base_image.REFERENCE}, and it cannot be made: {reason}"
+
+
+def _private_engine() -> str | None:
+    from tests.docker import engine
+
+    return _docker() or engine.why_impossible()
+
+
 def _postgresql() -> str | None:
     from scripts.private_postgresql import PostgresqlError, find_programs
 
@@ -171,6 +190,8 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "sshd": _sshd,
     "another user": _another_user,
     "network namespace": _namespace,
+    "docker": _docker,
+    "private engine": _private_engine,
     "postgresql": _postgresql,
     "chromium": _chromium,
     "fish": lambda: _program("fish"),

@@ -17,7 +17,7 @@ from tests import components
 hypothesis.settings.register_profile("scriptrun", deadline=None)
 hypothesis.settings.load_profile("scriptrun")
 
-pytest_plugins = ("tests.network.fixtures",)
+pytest_plugins = ("tests.network.fixtures", "tests.docker.fixtures")
 
 # A shell that starts the tests in the background lets them, and all that they start, ignore an interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,88 @@
+"""Engines, images and stores for every test that asks. Where there is no engine, the test is skipped with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from scripts import base_image, docker_engine
+from tests import components
+from tests.docker import images
+from tests.docker.engine import PrivateEngine
+from tests.docker.leaks import Leaks, new_volume, own_prefix
+from tests.docker.vm import DockerVm
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[str]:
+    """The address of the machine's engine. When the session ends, nothing of the tests' volumes may be left there."""
+    components.require("docker")
+    leaks = Leaks(docker_engine.url())
+    try:
+        leaks.sweep()
+        yield docker_engine.url()
+        if left := leaks.found(own_prefix()):
+            leaks.remove(left)
+            pytest.fail(f"the tests left in the engine:\n{left}", pytrace=False)
+    finally:
+        leaks.close()
+
+
+@pytest.fixture(scope="session")
+def base_image_name(engine: str) -> str:
+    """The reference of a Debian with Python."""
+    return base_image.ensure(engine)
+
+
+@pytest.fixture(scope="session")
+def image(engine: str) -> Callable[[str], str]:
+    """Return the reference of a variant of the base image; see ``tests.docker.images.VARIANTS``."""
+    return images.ensure
+
+
+@pytest.fixture
+def store(engine: str) -> Iterator[str]:
+    """A name for the volume of a target. All that carries its label goes when the test ends."""
+    leaks, name = Leaks(engine), new_volume()
+    try:
+        yield name
+        leaks.remove(leaks.found(name))
+    finally:
+        leaks.close()
+
+
+@pytest.fixture
+def leaks(engine: str) -> Iterator[Leaks]:
+    """What there is in the engine: ``leaks.found(store)``."""
+    found = Leaks(engine)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def private_engine(base_image_name: str) -> Iterator[PrivateEngine]:
+    """An engine that no other test knows and that has the base image, to be frozen, killed and started anew."""
+    components.require("private engine")
+    with PrivateEngine(load=[base_image_name]) as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def docker_vm(base_image_name: str) -> Iterator[DockerVm]:
+    """A machine over SSH with an engine that has the base image. Other tests use it too: leave it as you found it."""
+    components.require("private engine")
+    components.require("sshd")
+    components.require("another user")
+    with DockerVm(load=[base_image_name]) as machine:
+        yield machine
+
+
+@pytest.fixture
+def fresh_docker_vm(base_image_name: str) -> Iterator[DockerVm]:
+    """A machine over SSH with an engine, that no other test knows."""
+    components.require("private engine")
+    components.require("sshd")
+    components.require("another user")
+    with DockerVm(load=[base_image_name]) as machine:
+        yield machine

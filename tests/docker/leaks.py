@@ -1,0 +1,99 @@
+"""What tests leave in an engine, told by its labels and names."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from dataclasses import dataclass, field
+
+import docker
+from docker.errors import APIError, NotFound
+
+from tests.network import owner
+
+#: The label that all has which the target makes in an engine; its value is the name of the store's volume.
+LABEL = "scriptrun.volume"
+_PREFIX = "scriptrun-test-"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Names of what an engine has of some volumes, and of the volumes."""
+
+    containers: list[str] = field(default_factory=list)
+    volumes: list[str] = field(default_factory=list)
+    networks: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.containers or self.volumes or self.networks or self.images)
+
+    def __str__(self) -> str:
+        lines = [f"{kind}: {', '.join(names)}" for kind, names in vars(self).items() if names]
+        return "\n".join(lines) or "nothing"
+
+
+def new_volume() -> str:
+    """Return a name for a store's volume that is nobody else's and says which process made it."""
+    return f"{_PREFIX}{owner.new_name().removeprefix(f'{owner.PREFIX}-')}-{secrets.token_hex(3)}"
+
+
+def own_prefix() -> str:
+    """Return how the names of this process's volumes begin."""
+    return f"{_PREFIX}{owner.new_name().removeprefix(f'{owner.PREFIX}-').rpartition('-')[0]}-"
+
+
+class Leaks:
+    """An engine as somebody sees it who looks for what was left behind."""
+
+    def __init__(self, url: str) -> None:
+        self._client = docker.DockerClient(base_url=url)
+
+    def found(self, prefix: str) -> Found:
+        """Return what belongs to the volumes whose names begin so; a whole name does for one volume."""
+        return self._select(lambda volume: volume.startswith(prefix))
+
+    def remove(self, found: Found) -> None:
+        """Remove it, running or not."""
+        containers, images = self._client.containers, self._client.images
+        for name in found.containers:
+            with contextlib.suppress(NotFound, APIError):  # one that removes itself is faster
+                containers.get(name).remove(force=True, v=True)
+        for name in found.images:
+            with contextlib.suppress(NotFound):
+                images.remove(name, force=True)
+        for name in found.networks:
+            with contextlib.suppress(NotFound):
+                self._client.networks.get(name).remove()
+        for name in found.volumes:
+            with contextlib.suppress(NotFound):
+                self._client.volumes.get(name).remove(force=True)
+
+    def sweep(self) -> None:
+        """Remove what processes left that are gone."""
+        with owner.one_at_a_time("docker-sweep"):
+            self.remove(self._select(_is_orphan))
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _select(self, wanted) -> Found:
+        low = self._client.api
+        everything = {
+            "containers": [(one["Names"][0].lstrip("/"), one["Labels"]) for one in low.containers(all=True)],
+            "volumes": [(one["Name"], one["Labels"]) for one in low.volumes()["Volumes"] or []],
+            "networks": [(one["Name"], one["Labels"]) for one in low.networks()],
+            "images": [((one["RepoTags"] or [one["Id"]])[0], one["Labels"]) for one in low.images()],
+        }
+        return Found(
+            **{
+                kind: sorted(name for name, labels in entries if wanted((labels or {}).get(LABEL, "")) or wanted(name))
+                for kind, entries in everything.items()
+            }
+        )
+
+
+def _is_orphan(volume: str) -> bool:
+    if not volume.startswith(_PREFIX):
+        return False
+    return owner.is_orphan("-".join([owner.PREFIX, *volume.removeprefix(_PREFIX).split("-")[:3]]))
