@@ -51,6 +51,11 @@ def test_the_form_has_every_field_that_is_read() -> None:
     assert set(placeholders) <= {*DOCKER_FIELDS, "host", "port", "login", "password"}
 
 
+def test_the_page_explains_every_field() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "targets" / "docker.md").read_text()
+    assert [name for name in DOCKER_FIELDS if f"`extra.{name}`" not in page] == []
+
+
 @pytest.mark.parametrize("host", [OWN_SOCKET, "tcp://gpu1:2376", "tcp://[::1]:2375"])
 def test_an_engines_address_comes_through_airflow_as_it_was_written(
     surroundings: AirflowSurroundings, connect: Any, host: str

@@ -1,10 +1,16 @@
 """Options of `docker run` become the options of a container, or are refused where they stand."""
 
+import json
+from pathlib import Path
+
 import pytest
 from config_examples import Output, config
+from hypothesis import given
+from hypothesis import strategies as st
 
 from airflow_provider.scriptrun.config import DockerConfiguration, ScriptRunConfig
 from airflow_provider.scriptrun.config.docker_arguments import ALIASES, OPTIONS, OURS, container_options, parsed
+from airflow_provider.scriptrun.config.wrong import Wrong
 from airflow_provider.scriptrun.errors import ConfigurationError
 
 MIB, GIB = 1024**2, 1024**3
@@ -57,7 +63,6 @@ TAKEN = {
     ),
     "variables": (["-e", "A=1", "-eB=x=y", "--env=C="], {"env": {"A": "1", "B": "x=y", "C": ""}}),
     "a user": (["-u", "1000:1000"], {"user": "1000:1000"}),
-    "a folder": (["-w", "/work"], {"workdir": "/work"}),
     "capabilities": (["--cap-add=SYS_PTRACE", "--cap-drop", "ALL"], {"cap_add": ["SYS_PTRACE"], "cap_drop": ["ALL"]}),
     "devices": (
         ["--device", "/dev/fuse", "--device=/dev/kvm:/dev/kvm2:rw"],
@@ -145,7 +150,16 @@ REFUSED = {
     "a name as a name server": (["--dns", "ns1"], 1, "no IP address"),
     "a label of ours": (["--label", "scriptrun.run=1"], 1, "the provider's"),
     "a flag that is neither": (["--read-only=maybe"], 0, "neither true nor false"),
-    "a relative folder": (["--workdir", "work"], 1, "Write it from /"),
+    "GPUs in two lines": (["--gpus", "a\nb"], 1, "Write it in one"),
+    "a mount in two lines": (["--mount", "source=a\nb,target=/x"], 1, "Write it in one"),
+    "more memory than numbers": (["--memory", "9" * 400 + "g"], 1, "no size"),
+    "more memory than an engine can say": (["--memory", "9" * 18 + "p"], 1, "no size"),
+    "more processes than an engine can say": (["--pids-limit", "9" * 5000], 1, "no number"),
+    "more files than an engine can say": (["--ulimit", "nofile=" + "9" * 5000], 1, "no numbers"),
+    "more GPUs than numbers": (["--gpus", "9" * 5000], 1, "no number of GPUs"),
+    "a host's name in two lines": (["--add-host", "a\nb:10.0.0.5"], 1, "'db:10.0.0.5'"),
+    "a working directory": (["-w/work"], 0, "its own copy of the source directory"),
+    "a colon in a path": (["--mount", "source=data,target=/a:b"], 1, "without colons"),
     "a capability in small letters": (["--cap-add", "sys_ptrace"], 1, "SYS_PTRACE"),
 }
 
@@ -210,3 +224,24 @@ def test_shared_memory_is_said_once():
     assert container_options(taken.docker_runtime_config) == {"use": True, "shm_size": 512 * MIB}
     with pytest.raises(ConfigurationError, match=r"DockerConfiguration\.shm_size is said by --shm-size"):
         DockerConfiguration(shm_size="512m", arguments=["--shm-size=1g"])
+
+
+def test_the_page_has_every_option():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "targets" / "docker.md").read_text()
+    table = page.partition("## Options of a container")[2]
+    assert [name for name in (*OPTIONS, *ALIASES) if f"`{name}`" not in table] == []
+
+
+values = (
+    st.text(max_size=12) | st.text("0123456789:=,/-\"'gm\n\r[]. ", max_size=12) | st.sampled_from(["all", "-1", "1g"])
+)
+
+
+@given(st.sampled_from([*OPTIONS]), values, values)
+def test_whatever_a_value_is_it_is_taken_or_refused_in_our_words(option, first, second):
+    for items in ([option, first], [f"{option}={first}"], [option, first, option, second], [first, second]):
+        try:
+            options = parsed(items)
+        except Wrong:
+            continue
+        assert json.loads(json.dumps(options)) == options

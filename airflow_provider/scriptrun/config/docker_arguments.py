@@ -2,7 +2,7 @@
 
 What they become stands in a request's ``container``; only keys that were given are there::
 
-    user, workdir, hostname, ipc, network, runtime    text
+    user, hostname, ipc, network, runtime              text
     shm_size, memory, memory_swap                      bytes; memory_swap -1: no limit
     cpus        a number          cpuset_cpus    text, "0-3"           pids_limit    a number; -1: no limit
     gpus        "all", how many, or a list of ids
@@ -95,7 +95,6 @@ OPTIONS: dict[str, Option] = {
     "--ulimit": _named("ulimits", values.ulimit),
     "--user": _one("user", _USER),
     "--volume": _listed("volumes", values.volume),
-    "--workdir": _one("workdir", values.absolute),
 }
 #: Other spellings -> the option that is meant.
 ALIASES = {
@@ -105,7 +104,6 @@ ALIASES = {
     "-m": "--memory",
     "-u": "--user",
     "-v": "--volume",
-    "-w": "--workdir",
     "--net": "--network",
 }
 _DETACHED = "A run is always detached, and its log is collected: leave it out."
@@ -135,6 +133,7 @@ OURS = {
     "--stop-signal": "A cancel is SIGTERM, then SIGKILL: leave it out.",
     "--stop-timeout": "[scriptrun] cancel_grace_seconds says it.",
     "--volumes-from": "Write --volume for each.",
+    "--workdir": "A script starts in its own copy of the source directory: leave it out; it may go elsewhere itself.",
     "--publish": _OUTSIDE,
     "--publish-all": _OUTSIDE,
     "--expose": _OUTSIDE,
@@ -146,6 +145,7 @@ _OUR_ALIASES = {
     "-a": "--attach",
     "-p": "--publish",
     "-P": "--publish-all",
+    "-w": "--workdir",
 }
 
 

@@ -21,7 +21,7 @@ OUR_FOLDERS = ("/scriptrun", "/opt/scriptrun")
 MIN_MEMORY_BYTES = 6 * 1024 * 1024
 #: What a size or number is when there is no limit.
 UNLIMITED = -1
-_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kmgtp]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"(?P<number>\d{1,18}(?:\.\d+)?)\s*(?P<unit>[kmgtp]?)(?:i?b)?", re.IGNORECASE)
 _UNITS = {unit: 1024**power for power, unit in enumerate(("", "k", "m", "g", "t", "p"))}
 _TRUTHS = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
 #: The limits that Linux has (go-units: ulimit.go).
@@ -47,9 +47,10 @@ ULIMITS = (
 def size(text: str) -> int:
     """Return bytes: ``64m``, ``1.5g``, ``2GiB``, a number alone; units are powers of 1024."""
     found = _SIZE.fullmatch(text.strip())
-    if not found:
+    size = int(float(found["number"]) * _UNITS[found["unit"].lower()]) if found else -1
+    if not 0 <= size < 1 << 63:  # an engine's numbers have 64 bits
         raise Wrong(f"is {shown(text)}, which is no size", "Write for instance '2g' or '512m'.")
-    return int(float(found["number"]) * _UNITS[found["unit"].lower()])
+    return size
 
 
 def memory(text: str) -> int:
@@ -81,7 +82,7 @@ def cpus(text: str) -> float:
 
 def number_or_unlimited(text: str) -> int:
     """Return a whole number above 0; ``-1`` is no limit."""
-    if not re.fullmatch(r"-1|0*[1-9]\d*", text.strip()):
+    if not re.fullmatch(r"-1|0*[1-9]\d{0,17}", text.strip()):
         raise Wrong(f"is {shown(text)}, which is no number above 0", "Write for instance '512', or '-1' for no limit.")
     return int(text)
 
@@ -108,7 +109,7 @@ def matching(pattern: str, meaning: str, example: str) -> Callable[[str], str]:
 def gpus(text: str) -> str | int | list[str]:
     """Return ``all``, how many, or the ids of which: ``all``, ``2``, ``device=0,1``, ``device=GPU-3a23c669``."""
     asked: str | int | list[str] = "all"
-    for part in next(csv.reader([_without_quotes(text)]), []):
+    for part in _separated(_without_quotes(text)):
         name, is_named, value = part.partition("=")
         if not is_named and isinstance(asked, list):
             asked.append(part)  # device=0,1 without the quotes that docker's own command line wants
@@ -126,6 +127,13 @@ def gpus(text: str) -> str | int | list[str]:
 _GPU_ADVICE = "Write 'all', how many, or 'device=0,1' for those with these numbers or ids."
 
 
+def _separated(text: str) -> list[str]:
+    """Return what commas separate, as Docker reads it: an item in double quotes may hold some."""
+    if "\n" in text or "\r" in text:
+        raise Wrong(f"is {shown(text)}, which is more than one line", "Write it in one.")
+    return next(csv.reader([text]), [])
+
+
 def _without_quotes(text: str) -> str:
     """Return ``"device=0,1"`` without its quotes, which shells need and lists of items do not."""
     stripped = text.strip().strip("'")
@@ -135,7 +143,7 @@ def _without_quotes(text: str) -> str:
 def _gpu_count(value: str, text: str) -> str | int:
     if value in ("all", "-1"):
         return "all"
-    if not re.fullmatch(r"0*[1-9]\d*", value):
+    if not re.fullmatch(r"0*[1-9]\d{0,17}", value):
         raise Wrong(f"is {shown(text)}, which is no number of GPUs", _GPU_ADVICE)
     return int(value)
 
@@ -165,7 +173,7 @@ def label(text: str) -> tuple[str, str]:
 def added_host(text: str) -> tuple[str, str]:
     """Return a host's name and its address: ``name:address`` or ``name=address``."""
     name, separator, found = re.match(r"([^:=]*)([:=]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
-    if not name or not separator:
+    if not re.fullmatch(r"[\w.-]+", name) or not separator:
         raise Wrong(f"is {shown(text)}, which is no name and address", "Write for instance 'db:10.0.0.5'.")
     if found == "host-gateway":
         return name, found
@@ -185,7 +193,7 @@ def ulimit(text: str) -> tuple[str, list[int]]:
     name, _, values = text.partition("=")
     if name not in ULIMITS:
         raise Wrong(f"is {shown(text)}, and {shown(name)} is no limit", closest(name, ULIMITS, "There are"))
-    if not re.fullmatch(r"(-1|\d+)(:(-1|\d+))?", values):
+    if not re.fullmatch(r"(-1|\d{1,18})(:(-1|\d{1,18}))?", values):
         raise Wrong(f"is {shown(text)}, which says no numbers", f"Write for instance '{name}=1024:4096'.")
     soft, _, hard = values.partition(":")
     limits = [int(soft), int(hard or soft)]
@@ -246,6 +254,8 @@ def mounted(source: str, target: str, *, read_only: bool, text: str) -> dict[str
             f"is {shown(text)}, and {shown(source)} is neither the name of a volume nor an absolute path",
             "Write for instance 'my-data:/data', or '/srv/data:/data' for a path of the engine's machine.",
         )
+    if ":" in source + target:
+        raise Wrong(f"is {shown(text)}, and engines take a colon for the end of a path", "Take a path without colons.")
     return {"source": source, "target": place(target), "read_only": read_only}
 
 
@@ -265,7 +275,7 @@ _MOUNT_FIELDS = {
 
 def mount(text: str) -> dict[str, Any]:
     """Return the option and value that ``--mount`` stands for: of ``volumes``, or of ``tmpfs``."""
-    fields = _mount_fields(next(csv.reader([text]), []), text)
+    fields = _mount_fields(_separated(text), text)
     kind = fields.setdefault("type", "volume")
     if kind not in _MOUNT_FIELDS:
         raise Wrong(
