@@ -127,6 +127,7 @@ def test_a_login_is_whole():
         ContainerRegistry(address="r.example.com", username="robot")
     with pytest.raises(ConfigurationError, match=r"ContainerRegistry\.password is there without a username"):
         ContainerRegistry(address="r.example.com", password="var:p")
+    ContainerRegistry(address="r.example.com", username="{{ params.user }}")  # it may turn out to be none
 
 
 def test_a_platform_is_said_only_where_it_is_not_the_usual_one(tmp_path):

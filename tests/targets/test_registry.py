@@ -98,7 +98,7 @@ def test_a_type_that_comes_later_says_so(kind):
 def test_a_type_that_is_no_target_names_the_closest_that_is():
     with pytest.raises(ConfigurationError, match="Did you mean scriptrun_local"):
         open_target("vm", with_connection("scriptrun-local"))
-    with pytest.raises(ConfigurationError, match="Types of compute targets are scriptrun_local"):
+    with pytest.raises(ConfigurationError, match="Types of compute targets are scriptrun_docker, scriptrun_local"):
         open_target("vm", with_connection("postgres"))
 
 

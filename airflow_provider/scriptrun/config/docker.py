@@ -58,7 +58,7 @@ class ContainerRegistry(Element):
     password: Annotated[str | None, holding(optional(secret))] = None
 
     def _conflicts(self) -> Iterator[Wrong]:
-        if (self.username is None) != (self.password is None):
+        if (self.username is None) != (self.password is None) and not holds_template(self):
             given, lacking = ("username", "password") if self.password is None else ("password", "username")
             yield Wrong(f"is there without a {lacking}", "A login has both, or leave both out.", (given,))
 
