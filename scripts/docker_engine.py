@@ -50,7 +50,7 @@ def ask(*words: str, at: str | None = None, data: bytes | None = None, timeout: 
     except subprocess.TimeoutExpired:
         raise DockerEngineError(f"{at or url()} did not answer for {timeout:.0f} s") from None
     if done.returncode:
-        raise DockerEngineError(f"docker {' '.join(words)}: {done.stderr.decode(errors='replace').strip()}")
+        raise DockerEngineError(f"docker {words[0]}: {done.stderr.decode(errors='replace').strip()}")
     return str(done.stdout.decode())
 
 

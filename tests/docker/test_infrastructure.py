@@ -263,6 +263,31 @@ class TestDockerVm:
         assert not said.endswith("\n0\n")
 
 
+#: On a machine that shows nothing of its own engine: neither its socket, nor its data, nor its network.
+ALONE = """
+set -e
+mount -t tmpfs none /run
+mount -t tmpfs none /var/lib/docker
+ip link set lo up
+started=$("$0" -m scripts.docker_engine)
+again=$("$0" -m scripts.docker_engine)
+docker version --format '{{.Server.Os}}'
+echo "again: $again."
+"$0" -m scripts.docker_engine stop "$started"
+docker version 2>&1 | grep -c 'Is the docker daemon running'
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.needs("private engine", "network namespace")
+def test_where_no_engine_answers_one_is_started_once_and_can_be_stopped(monkeypatch):
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    Path("/var/lib/docker").mkdir(parents=True, exist_ok=True)
+    command = ["unshare", "--mount", "--net", "sh", "-c", ALONE, sys.executable]
+    said = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == ["linux", "again: .", "1"]
+
+
 def test_a_store_has_a_name_of_its_own_that_tells_whose_it_is():
     one, other = new_volume(), new_volume()
     assert one != other
