@@ -22,7 +22,7 @@ from airflow_provider.scriptrun import (
 )
 from airflow_provider.scriptrun.runs.host_watches import shared
 from airflow_provider.scriptrun.runs.run_view import RunView
-from airflow_provider.scriptrun.triggers import wait
+from airflow_provider.scriptrun.triggers import allowance, wait
 from airflow_provider.scriptrun.triggers.run_over import ScriptRunTrigger
 from airflow_provider.scriptrun.triggers.wait import DEADLINE, OVER
 from tests.airflow.harness import RUN_ID, FakeAirflow, Outcome
@@ -368,3 +368,47 @@ def test_a_trigger_of_a_later_release_still_loads() -> None:
     _, kwargs = trigger.serialize()
     assert ScriptRunTrigger(**kwargs).wait == trigger.wait
     assert "new" not in kwargs["wait"]
+
+
+#: Prints much once it may, and waits then.
+LOUD_SCRIPT = SCRIPT.replace(
+    "for number in range(3):",
+    'while not (traces / "speak").exists():\n    time.sleep(0.01)\nfor number in range(20_000):',
+)
+LOUD_LINES = [f"line {number}" for number in range(20_000)]
+
+
+def test_a_script_that_prints_more_than_a_triggerer_shows_loses_no_line_and_its_end_is_known_at_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(allowance, "shared", allowance.Allowance(lambda: 0.0))  # what there is, and nothing more
+    monkeypatch.setattr("airflow_provider.scriptrun.triggers.run_over.CATCH_UP_SECONDS", 0.1)
+    airflow, task = FakeAirflow(), operator(project, script=LOUD_SCRIPT)
+    before = deferred(project, task, airflow).lines
+    triggerer = Triggerer(trigger_of(airflow))
+    (project.traces / "speak").touch()
+    until(lambda: "line 0" in triggerer.lines, "the first lines in the triggerer")
+    project.release()
+    event = triggerer.wait()
+    assert event["why"] == OVER
+    assert "line 19999" not in triggerer.lines
+    airflow.fire(event)
+    shown = before + triggerer.lines + airflow.run(task).lines
+    assert [line for line in shown if line.startswith("line ")] == LOUD_LINES
+
+
+def test_a_script_that_printed_much_is_shown_in_the_triggerer_up_to_its_last_line(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(allowance, "BYTES_PER_SECOND", 10_000_000)
+    monkeypatch.setattr(allowance, "shared", allowance.Allowance())
+    monkeypatch.setattr("airflow_provider.scriptrun.triggers.run_over.CATCH_UP_SECONDS", 0.05)
+    airflow, task = FakeAirflow(), operator(project, script=LOUD_SCRIPT)
+    before = deferred(project, task, airflow).lines
+    triggerer = Triggerer(trigger_of(airflow))
+    (project.traces / "speak").touch()
+    until(lambda: "line 19999" in triggerer.lines, "the last line in the triggerer")
+    assert [line for line in before + triggerer.lines if line.startswith("line ")] == LOUD_LINES
+    project.release()
+    airflow.fire(triggerer.wait())
+    assert (triggerer.lines + airflow.run(task).lines).count("done") == 1

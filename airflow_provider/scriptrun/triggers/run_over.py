@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -26,17 +26,22 @@ from airflow_provider.scriptrun.runs.workspace import Workspace
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason
 from airflow_provider.scriptrun.targets.contract import Cursor, Handle, News, Stream
 from airflow_provider.scriptrun.targets.registry import open_handle
+from airflow_provider.scriptrun.triggers import allowance
 from airflow_provider.scriptrun.triggers.wait import DEADLINE, NOT_STARTED, OVER, SETTLE_SECONDS, TROUBLE, Wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from airflow_provider.scriptrun.runs.host_watch import Hear, Subscription
+    from airflow_provider.scriptrun.runs.host_watch import Subscription
+
+    _Heard = News | Trouble | Exception
 
 #: How often a trigger comes up without news: for its deadline, for progress bars, to store how far it has come.
 LOOK_SECONDS = 10.0
 #: More text than this is turned into lines in another thread: 1,000 other triggers share the event loop.
 INLINE_BYTES = 16 * 1024
+#: A trigger that has more to show than it may shows nothing for so long; it hears of the run's end all the same.
+CATCH_UP_SECONDS = 2.0
 #: Airflow grants on_kill 30 s. Asking for a cancel takes milliseconds, the supervisor does the rest.
 KILL_WAIT_SECONDS = 1.0
 
@@ -46,7 +51,8 @@ class ScriptRunTrigger(BaseTrigger):
 
     What was shown stands in the run's folder of the workspace, where the triggerer can reach it, so that another
     triggerer goes on there. What a script prints last comes with the news of its end, and is the worker's to show: a
-    triggerer closes the log of a trigger that has fired, and drops the lines that are still on their way there.
+    triggerer closes the log of a trigger that has fired, and drops the lines that are still on their way there. So is
+    what a script prints faster than all scripts together may in a triggerer (``allowance``): shown later, none lost.
 
     :param wait: see :class:`Wait`; unknown fields are a later release's, and are ignored.
     """
@@ -58,6 +64,9 @@ class ScriptRunTrigger(BaseTrigger):
         self._subscription: Subscription | None = None
         self._view: RunView | None = None
         self._is_over = False
+        self._loop: asyncio.AbstractEventLoop
+        self._heard: asyncio.Queue[_Heard]
+        self._catch_up_at: float | None = None  #: when to ask for the log again, by the monotonic clock
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what another process makes this trigger from."""
@@ -98,17 +107,11 @@ class ScriptRunTrigger(BaseTrigger):
 
     async def _follow(self) -> str:
         """Return why the trigger fires."""
-        heard: asyncio.Queue[News | Trouble | Exception] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-
-        def hear(what: News | Trouble | Exception) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever listened
-                loop.call_soon_threadsafe(heard.put_nowait, what)
-
-        opening = asyncio.ensure_future(asyncio.to_thread(self._open, hear))
+        self._loop = asyncio.get_running_loop()
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open))
         try:
-            view, subscription = await asyncio.wait_for(asyncio.shield(opening), self._seconds_left())
-            return await self._listen(heard, view, subscription)
+            view = await asyncio.wait_for(asyncio.shield(opening), self._seconds_left())
+            return await self._listen(view)
         except ScriptRunError as error:
             self.log.warning("%s The task asks the target itself.", error)
             return TROUBLE
@@ -117,14 +120,29 @@ class ScriptRunTrigger(BaseTrigger):
                 raise
             return DEADLINE
 
-    def _open(self, hear: Hear) -> tuple[RunView, Subscription]:
+    def _open(self) -> RunView:
         """Begin to follow. It asks Airflow, which can take a minute in a triggerer; the trigger may be over by then."""
         self._view = view = self._open_view()
+        self._subscribe(view.cursor)
+        return view
+
+    def _subscribe(self, cursor: Cursor) -> None:
+        """Hear of the run from ``cursor`` on, and of nothing that was heard before and not dealt with."""
+        heard: asyncio.Queue[_Heard] = asyncio.Queue()
+        loop = self._loop
+
+        def hear(what: _Heard) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever listened
+                loop.call_soon_threadsafe(heard.put_nowait, what)
+
+        former = self._subscription
         handle = Handle.from_document(self.wait.handle)
-        self._subscription = subscription = shared.follow(handle, view.cursor, hear, AirflowSurroundings())
+        self._subscription = subscription = shared.follow(handle, cursor, hear, AirflowSurroundings())
+        self._heard = heard
+        if former is not None:
+            former.stop()
         if self._is_over:  # one that is left behind would renew the run's lease
             subscription.stop()
-        return view, subscription
 
     def _seconds_left(self) -> float | None:
         return None if self.wait.deadline is None else max(0.0, self.wait.deadline - time.time())
@@ -147,19 +165,16 @@ class ScriptRunTrigger(BaseTrigger):
             save=trail.leave,
         )
 
-    async def _listen(
-        self, heard: asyncio.Queue[News | Trouble | Exception], view: RunView, subscription: Subscription
-    ) -> str:
+    async def _listen(self, view: RunView) -> str:
         is_log_left_out = False
         while True:
-            what = await self._next(heard)
+            what = await self._next()
             if isinstance(what, Trouble):
                 view.struggle(what)
             elif isinstance(what, News):
                 if what.status is not None and what.status.status.is_terminal:
                     return OVER
-                await _in_thread_if(_is_large(what), view.take, what)
-                subscription.taken()
+                await self._take(view, what)
                 if is_not_started(what):
                     return NOT_STARTED
             elif what is not None:
@@ -171,15 +186,46 @@ class ScriptRunTrigger(BaseTrigger):
                 return DEADLINE
             if view.is_log_capped and not is_log_left_out:
                 is_log_left_out = True
-                subscription.leave_out(Stream.RUN_LOG)
+                self._subscription.leave_out(Stream.RUN_LOG)  # type: ignore[union-attr]
+            if self._catch_up_at is not None and time.monotonic() >= self._catch_up_at:
+                self._catch_up_at = None
+                if not is_log_left_out:
+                    await asyncio.to_thread(self._subscribe, view.cursor)
 
-    async def _next(self, heard: asyncio.Queue[News | Trouble | Exception]) -> News | Trouble | Exception | None:
-        left = self._seconds_left()
-        pause = LOOK_SECONDS if left is None else min(LOOK_SECONDS, left)
+    async def _take(self, view: RunView, news: News) -> None:
+        """Show what is new, as far as the triggerer's share of log lines goes; the rest is asked for again later."""
+        allowed = _allowed(news)
+        await _in_thread_if(_is_large(allowed), view.take, allowed)
+        if allowed is news:
+            self._subscription.taken()  # type: ignore[union-attr]
+            return
+        self._catch_up_at = time.monotonic() + CATCH_UP_SECONDS
+        offsets: dict[Stream, int] = {
+            stream: offset for stream, offset in view.cursor.offsets.items() if stream is not Stream.RUN_LOG
+        }
+        await asyncio.to_thread(self._subscribe, replace(view.cursor, offsets=offsets))
+
+    async def _next(self) -> _Heard | None:
+        limits = [LOOK_SECONDS, self._seconds_left()]
+        if self._catch_up_at is not None:
+            limits.append(max(0.0, self._catch_up_at - time.monotonic()))
         try:
-            return await asyncio.wait_for(heard.get(), pause)
+            return await asyncio.wait_for(self._heard.get(), min(limit for limit in limits if limit is not None))
         except asyncio.TimeoutError:  # another class than TimeoutError before Python 3.11
             return None
+
+
+def _allowed(news: News) -> News:
+    """Return the news with as much of the log as may be shown now; the news themselves where that is all of it."""
+    parts = tuple(
+        replace(part, data=part.data[: allowance.shared.take(part.data)]) if part.stream is Stream.RUN_LOG else part
+        for part in news.parts
+    )
+    return (
+        news
+        if all(len(one.data) == len(other.data) for one, other in zip(parts, news.parts, strict=True))
+        else (replace(news, parts=parts))
+    )
 
 
 def _is_large(news: News) -> bool:
