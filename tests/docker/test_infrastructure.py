@@ -29,11 +29,19 @@ def own(base_image_name):
 
 
 def run(url: str, image: str, *command: str, **options) -> str:
+    """Return what a command says in a container, of which nothing is left: not if it cannot start, nor its volumes."""
     client = docker.DockerClient(base_url=url)
+    container = client.containers.create(image, list(command) or None, labels={LABEL: new_volume()}, **options)
     try:
-        return client.containers.run(image, list(command) or None, remove=True, **options).decode().strip()
+        container.start()
+        code = container.wait()["StatusCode"]
+        said = container.logs().decode().strip()
     finally:
+        container.remove(force=True, v=True)
         client.close()
+    if code:
+        raise ContainerError(container, code, command, image, said)
+    return said
 
 
 def detached(own: PrivateEngine, image: str) -> str:
