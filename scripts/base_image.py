@@ -26,8 +26,8 @@ REFERENCE = "scriptrun/test-base:latest"
 #: from an image inherits its labels.
 RECIPE_LABEL = "tests.recipe"
 SUITE = "bookworm"
-#: What pip and uv need to build environments, and nothing else.
-PACKAGES = ("ca-certificates", "python3-minimal", "python3-venv")
+#: What pip and uv need to build environments, and what tests look at processes with.
+PACKAGES = ("ca-certificates", "procps", "python3-minimal", "python3-venv")
 #: Where the certificates are that Debian's programs trust. The ones of this machine take their place, as in a company
 #: whose images know its own authority.
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"

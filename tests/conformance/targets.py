@@ -13,6 +13,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scripts import base_image, docker_engine
+from tests.docker import index
+from tests.docker.leaks import LABEL, Leaks, new_volume
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -28,6 +32,7 @@ class Place(ABC):
     """A target with a root of its own, and a way to look at its host that does not go through the target."""
 
     root: str  #: on the target's host
+    root_mode = b"700"  #: of the root, as chmod takes it
     inherits_from_worker = False  #: whether its own environment is (a part of) ours
 
     @abstractmethod
@@ -135,6 +140,86 @@ class SshPlace(Place):
         assert not left, f"processes outlive their runs and the connection: {left}"
 
 
+class DockerPlace(Place):
+    """A volume of the machine's engine, opened as an operator does, from an Airflow connection.
+
+    Its host is looked at from a container that sees every process, and the volume where runs see it. Process ids, as
+    scripts print them, mean something only within the containers of runs.
+    """
+
+    root_mode = b"711"  # a script may be another user's: it goes through the root to its own folder, and sees nothing
+
+    def __init__(self, volume: str, viewer: str) -> None:
+        self.root = "/scriptrun"
+        self._volume, self._viewer = volume, viewer
+        self._cache = tempfile.mkdtemp(prefix="scriptrun-")
+        self._connection = f"docker_{volume.replace('-', '_')}"
+        self._variable = f"AIRFLOW_CONN_{self._connection.upper()}"
+        extra = {"volume": volume, "base_image": base_image.REFERENCE, "network": index.NETWORK}
+        os.environ[self._variable] = json.dumps({"conn_type": "scriptrun_docker", "extra": extra})
+
+    @classmethod
+    def make(cls) -> DockerPlace:
+        base_image.ensure()
+        volume = new_volume()
+        label = f"{LABEL}={volume}"
+        subprocess.run(["docker", "volume", "create", "--label", label, volume], check=True, capture_output=True)
+        command = ["docker", "run", "--detach", "--pid", "host", "--init", "--label", label, "--volume"]
+        command += [f"{volume}:/scriptrun", base_image.REFERENCE, "sleep", "infinity"]
+        viewer = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        return cls(volume, viewer)
+
+    @classmethod
+    def find(cls, document: Mapping[str, Any]) -> DockerPlace:
+        return cls(document["volume"], document["viewer"])
+
+    def open(self, *, host_id: str | None = None, version: str | None = None) -> ComputeTarget:
+        from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
+        from airflow_provider.scriptrun.targets.registry import open_target
+
+        surroundings = AirflowSurroundings()
+        surroundings.settings = replace(surroundings.settings, cache_directory=self._cache)
+        return open_target(self._connection, surroundings, host_id=host_id, version=version)
+
+    def run(self, *argv: str, check: bool = True) -> bytes:
+        containers = self._runs() if argv[0] in ("ps", "kill") else [self._viewer]
+        said = b""
+        for container in containers:
+            command = ["docker", "exec", "--interactive", container, *argv]
+            result = subprocess.run(command, check=False, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+            if check and result.returncode:
+                raise subprocess.CalledProcessError(result.returncode, command, result.stdout)
+            said += result.stdout
+        return said
+
+    def fifo(self, name: str) -> str:
+        self.run("mkdir", "-p", f"{self.root}/gates")
+        path = f"{self.root}/gates/{name}"
+        self.run("mkfifo", path)
+        return path
+
+    def document(self) -> str:
+        return json.dumps({"target": "docker", "volume": self._volume, "viewer": self._viewer})
+
+    def remove(self) -> None:
+        del os.environ[self._variable]
+        shutil.rmtree(self._cache)
+        leaks = Leaks(docker_engine.url())
+        try:
+            deadline = time.monotonic() + GONE_SECONDS
+            while (left := self._runs()) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            leaks.remove(leaks.found(self._volume))
+        finally:
+            leaks.close()
+        assert not left, f"containers outlive their runs: {left}"
+
+    def _runs(self) -> list[str]:
+        command = ["docker", "ps", "--quiet", "--filter", f"label={LABEL}={self._volume}"]
+        command += ["--filter", "label=scriptrun.kind=run"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
 @dataclass(frozen=True)
 class Entry:
     """One target of the suite.
@@ -154,6 +239,7 @@ class Entry:
 TARGETS: dict[str, Entry] = {
     "local": Entry(make=LocalPlace, find=lambda document: LocalPlace(document["root"])),
     "ssh": Entry(make=SshPlace.make, find=SshPlace.find, needs=("sshd",), is_slow=True),
+    "docker": Entry(make=DockerPlace.make, find=DockerPlace.find, needs=("docker",), is_slow=True),
 }
 
 

@@ -35,8 +35,8 @@ PATIENCE_S = 60.0
 UNSTARTED_S, LOOK_S = 10.0, 0.05
 _MAX_ANSWER_BYTES = 16 * 1024
 _QUOTED_CHARACTERS = 2000
-#: What the supervisor says beside a number, see ``supervisor/contain.py``.
-_CANCELED, _BEGUN, _FAILED = "canceled", "begun", "failed "
+#: What the supervisor says; another number is an errno. See ``supervisor/contain.py``.
+_TAKEN, _CANCELED, _BEGUN, _FAILED = "0", "canceled", "begun", "failed "
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,10 @@ class Launcher:
     def __init__(self, engine: Engine, keeper: Keeper, volume: str) -> None:
         self._engine, self._keeper, self._volume = engine, keeper, volume
 
-    def launch(self, box: Box, request: Mapping[str, Any]) -> None:
-        """Start the run's container, and return when its supervisor has taken the run.
+    def launch(self, box: Box, request: Mapping[str, Any]) -> bool:
+        """Start the run's container; return whether its supervisor has taken the run from us.
 
-        Returns as well when the run needs no start any more: another one was faster, or it was cancelled. What became
-        of it, its status says.
+        Else the run needs no start any more: another one was faster, or it was cancelled, and its status says which.
 
         :raises TargetRefusedError: the engine, or the image, cannot run it.
         :raises TargetUnreachableError: the engine went away; the same call may go through later.
@@ -80,12 +79,12 @@ class Launcher:
         name = f"{self._volume}-{box.run_id}"
         identifier = self._create(name, box)
         if identifier is None:
-            return
+            return False
         try:
             stream = self._attach(name, identifier)
             try:
                 self._start(name, identifier, box)
-                self._hand_over(stream, name, box, request)
+                return self._hand_over(stream, name, box, request)
             finally:
                 stream.close()
         except BaseException:
@@ -169,7 +168,7 @@ class Launcher:
                 raise TargetUnreachableError(f"The container {name} was removed before it was started") from None
             raise self._unmade(error, box) from None
 
-    def _hand_over(self, stream: EngineStream, name: str, box: Box, request: Mapping[str, Any]) -> None:
+    def _hand_over(self, stream: EngineStream, name: str, box: Box, request: Mapping[str, Any]) -> bool:
         buffer = io.BytesIO()
         frames.FrameWriter(cast("IO[bytes]", buffer)).json(dict(request))
         try:
@@ -183,8 +182,8 @@ class Launcher:
             ) from None
         except OSError as error:
             raise TargetUnreachableError(f"The connection to {self._engine.name} broke", why=str(error)) from None
-        if answer in ("0", _CANCELED, _BEGUN):
-            return
+        if answer in (_TAKEN, _CANCELED, _BEGUN):
+            return answer == _TAKEN
         raise self._refused(answer, stream, box)
 
     def _refused(self, answer: str, stream: EngineStream, box: Box) -> TargetRefusedError | ProtocolError:

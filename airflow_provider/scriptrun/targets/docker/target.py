@@ -139,12 +139,13 @@ class _Contained(Starting):
         request["launch"].update(who)
         request["limits"] = {name: None if "budget" in name or name == "environment_age_s" else value
                              for name, value in request["limits"].items()}  # fmt: skip
-        self._target.launcher.launch(box, request)
+        is_ours = self._target.launcher.launch(box, request)
         statuses = parse.Fields(session.ask({"op": "status", "runs": [run_id]}), "the status of runs").inner("runs")
         return {
             "outcome": "accepted",
             "run_id": run_id,
             "status": statuses.document.get(run_id),
+            "joined": not is_ours,
             "previous": document.get("previous"),
         }
 
