@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider.scriptrun.errors import ProtocolError
+from airflow_provider.scriptrun.errors import NotSupportedError, ProtocolError
 from airflow_provider.scriptrun.targets import parse
 from airflow_provider.scriptrun.targets.archive import supervisor_archive
 from airflow_provider.scriptrun.targets.docker import options
@@ -77,6 +77,7 @@ class DockerTarget(HostTarget):
             version=version,
         )
         self.root = f"volume:{connection.volume}"
+        self.index_url, self.ca_file = connection.index_url, connection.ca_file
 
     def host(self, *, anew: bool = False) -> HostFacts:
         """See :meth:`ComputeTarget.host`. The connection is made, and the supervisor started, in any case."""
@@ -95,9 +96,21 @@ class DockerTarget(HostTarget):
     def _starting(self, request: StartRequest) -> Starting:
         return _Contained(self, request, self.variables, self._lending)
 
+    def _image_name(self, request: StartRequest) -> str:
+        """Return the image that the environment names, or the connection's."""
+        named = request.environment.get("image")
+        if not named:
+            return self.connection.base_image
+        if named.get("reference"):
+            return str(named["reference"])
+        raise NotSupportedError(
+            "Environments that are built from a Dockerfile are not there yet",
+            advice="Build the image, and name it: Environment.from_docker_image.",
+        )
+
     def box(self, request: StartRequest, run_id: str, writable: tuple[str, ...]) -> tuple[Box, dict[str, Any]]:
         """Return the container of a run, and what the request's ``launch`` says beside: who runs the script."""
-        image = self.images.get(self.connection.base_image)
+        image = self.images.get(self._image_name(request))
         asked = options.read({**self.connection.limits, **request.container})
         box = Box(
             image=image.id,

@@ -1,0 +1,53 @@
+"""The image that an environment names is the one that its script runs in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from airflow_provider.scriptrun import Environment, Experiment, ScriptRunConfig, Workspace
+from airflow_provider.scriptrun.errors import NotSupportedError
+
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.slow]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    (folder / "main.py").write_text(
+        "import getpass, os; print(os.environ.get('FLAVOUR'), getpass.getuser(), os.getuid())"
+    )
+    return folder
+
+
+@pytest.fixture
+def connection(store: str, base_image_name: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    extra = {"volume": store, "base_image": base_image_name, "network": "none"}
+    monkeypatch.setenv("AIRFLOW_CONN_ENGINE", json.dumps({"conn_type": "scriptrun_docker", "extra": extra}))
+    return "engine"
+
+
+def run(source: Path, environment: Environment, connection: str, workspace: Path) -> str:
+    config = ScriptRunConfig(source, script="main.py", environment=environment, compute_target=connection)
+    run = Experiment(Workspace(str(workspace)), "images").submit(config)
+    run.wait_for_completion()
+    return Path(run.record["log"]["uri"]).read_text()
+
+
+def test_a_script_runs_as_the_user_whom_its_image_names(
+    source: Path, connection: str, image: Callable[[str], str], tmp_path: Path
+) -> None:
+    environment = Environment.from_docker_image("other", image("other-user"))
+    environment.python.user_managed_dependencies = True
+    flavour, _, number = run(source, environment, connection, tmp_path / "workspace").split()
+    assert (flavour, number != "0") == ("None", True)
+
+
+def test_a_dockerfile_is_refused_before_anything_runs(source: Path, connection: str, tmp_path: Path) -> None:
+    environment = Environment.from_dockerfile("built", "FROM scriptrun/test-base\nRUN true\n")
+    with pytest.raises(NotSupportedError, match="from_docker_image"):
+        run(source, environment, connection, tmp_path / "workspace")
