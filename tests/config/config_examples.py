@@ -9,6 +9,9 @@ class Output:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def __repr__(self):
+        return f"Output({self.name!r})"  # without an address: the name of a test is to be the same in each process
+
     def resolve(self, context):
         raise AssertionError("only a task may look this up")
 
