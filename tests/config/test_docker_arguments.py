@@ -237,6 +237,7 @@ values = (
 )
 
 
+@pytest.mark.slow
 @given(st.sampled_from([*OPTIONS]), values, values)
 def test_whatever_a_value_is_it_is_taken_or_refused_in_our_words(option, first, second):
     for items in ([option, first], [f"{option}={first}"], [option, first, option, second], [first, second]):

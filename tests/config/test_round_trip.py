@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from config_examples import Output, config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -80,6 +81,7 @@ rest = st.fixed_dictionaries(
 configurations = st.builds(lambda one, other: ScriptRunConfig(**one, **other), what, rest)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(configurations)
 def test_a_configuration_survives_its_template_dictionary(taken):
@@ -92,6 +94,7 @@ def test_a_configuration_survives_its_template_dictionary(taken):
     assert taken.clone() == taken
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(configurations, st.dictionaries(names, references, max_size=3))
 def test_templates_and_outputs_survive_the_dictionary_too(taken, secrets):
@@ -123,6 +126,7 @@ def run_python(program: str, seed: str = "0") -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_dictionary():
     first, second = run_python(_PROGRAM, seed="1"), run_python(_PROGRAM, seed="2")
     assert first == second

@@ -45,6 +45,7 @@ def test_a_start_that_is_repeated_is_the_same_run(client):
     assert followed.log == f"counted ['{request.run_id}']\n".encode()
 
 
+@pytest.mark.slow
 def test_of_many_that_start_the_same_run_at_once_it_runs_once(client, place):
     request, tree = client.request(COUNT)
     client.target.send(tree)
@@ -55,6 +56,7 @@ def test_of_many_that_start_the_same_run_at_once_it_runs_once(client, place):
     assert client.follow(request.run_id).log == f"counted ['{request.run_id}']\n".encode()
 
 
+@pytest.mark.slow
 def test_of_many_that_race_for_a_lineage_all_get_the_same_run(client, place, lineage):
     requests = [client.request(COUNT, lineage=lineage)[0] for _ in range(STARTERS)]
     client.target.send(client.request(COUNT)[1])

@@ -14,6 +14,7 @@ LIMITS = Limits(grace_s=1.0, orphan_after_s=2.0)
 SCRIPT = "import sys; print('up', flush=True); open(sys.argv[1]).read()"
 
 
+@pytest.mark.slow
 def test_a_run_that_nobody_polls_is_orphaned_though_its_status_is_asked_for(client, place, target):
     started = client.start(SCRIPT, argv=("python", "main.py", place.fifo(uuid.uuid4().hex)), limits=LIMITS)
     deadline = time.monotonic() + 30

@@ -61,6 +61,7 @@ def status(own: PrivateEngine, container: str) -> str:
 
 
 @pytest.mark.needs("docker")
+@pytest.mark.slow
 class TestImages:
     def test_the_base_image_has_a_python_that_makes_virtual_environments(self, engine, base_image_name):
         said = run(engine, base_image_name, "sh", "-c", "python3 -m venv /venv && /venv/bin/pip --version")

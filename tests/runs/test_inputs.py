@@ -326,6 +326,7 @@ def test_a_prefix_and_an_object_come_from_object_storage(world, run, bucket):
     assert record["sent_bytes"] == 9_000_001
 
 
+@pytest.mark.slow
 @pytest.mark.needs("s3")
 def test_objects_that_did_not_change_are_not_read_again(world, run, bucket, reads, sent):
     for number in range(20):
@@ -346,6 +347,7 @@ def test_objects_that_did_not_change_are_not_read_again(world, run, bucket, read
     assert reads == []
 
 
+@pytest.mark.slow
 @pytest.mark.needs("s3")
 def test_the_outputs_of_a_run_in_object_storage_are_an_input(world, run, s3_bucket, tmp_path):
     workspace = Workspace(f"s3://{s3_bucket}/team")

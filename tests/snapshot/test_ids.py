@@ -44,6 +44,7 @@ def test_the_same_tree_elsewhere_made_in_another_order_has_the_same_id(tree):
     assert id_of(tree) == id_of(tree, backwards=True)
 
 
+@pytest.mark.slow
 @many
 @given(trees, trees)
 def test_two_different_trees_never_share_an_id(one, other):

@@ -86,6 +86,7 @@ def holds_to_git(git_directory: Path, tree: Tree) -> None:
         assert kept == what_git_keeps(git_directory, root)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(tree=ruled)
 def test_nested_ignore_files_mean_what_they_mean_to_git(git_directory, tree):

@@ -245,6 +245,7 @@ def flat(tree, path: bytes, entries: list[Entry], blobs: dict[str, bytes]) -> No
             entries.append(Entry(here, node[0], len(node[1]), sha256(node[1]).encode()))
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(tree=st.dictionaries(part, trees, max_size=6))
 def test_any_tree_comes_back_with_the_same_id(tmp_path_factory: pytest.TempPathFactory, tree) -> None:

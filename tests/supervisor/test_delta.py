@@ -34,6 +34,7 @@ def trees(draw: st.DrawFn) -> bytes:
     return encode(Entry(path, *leaf) for path, leaf in kept.items())
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(trees(), trees(), st.sampled_from([0, 200, delta.SMALL_BYTES]))
 def test_of_any_two_trees_one_becomes_the_other(base: bytes, manifest: bytes, small_bytes: int) -> None:

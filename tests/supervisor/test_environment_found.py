@@ -135,6 +135,7 @@ def test_another_python_of_the_target_is_found_for_an_environment_that_asks_for_
     assert prepare(layout, plan, {"uv": UV}).reused  # which Python it was is known without a process
 
 
+@pytest.mark.slow
 def test_a_python_that_the_target_does_not_have_is_refused_with_those_it_has(layout):
     with pytest.raises(EnvironmentFailed, match=r"asks for Python ==3\.99\.\*") as caught:
         prepare(layout, plan_of("alpha", python="==3.99.*"), {"uv": UV})

@@ -139,6 +139,7 @@ def test_a_package_named_by_an_address_with_a_password_is_installed_without_keep
         assert form not in everything_under(layout.root)
 
 
+@pytest.mark.slow
 def test_pip_gets_the_password_in_the_same_way(index, layout, monkeypatch, capfd):
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     plan = plan_for(index, "alpha", credentials={index: {"user": "SCRIPTRUN_USER_1"}})

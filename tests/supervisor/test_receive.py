@@ -223,6 +223,7 @@ def test_a_compressed_chunk_that_grows_without_end_is_refused(session: Session) 
     assert session.offer(thing) == missing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compress", [False, True])
 def test_a_transfer_cut_at_any_byte_goes_on_where_it_was(tmp_path: Path, compress: bool) -> None:
     generator = random.Random(11)

@@ -38,6 +38,7 @@ def test_the_first_request_installs_the_supervisor_compiled_and_leaves_nothing_e
     assert root.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.slow
 def test_a_second_process_installs_nothing(root):
     with LocalTarget(root) as target:
         target.check()
@@ -47,6 +48,7 @@ def test_a_second_process_installs_nothing(root):
     assert {path: path.stat().st_ino for path in folder(root).rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_many_that_install_at_once_do_not_harm_each_other(root):
     errors: list[BaseException] = []
 
@@ -66,6 +68,7 @@ def test_many_that_install_at_once_do_not_harm_each_other(root):
     assert [path.name for path in (root / "supervisor").iterdir()] == [supervisor_archive().version]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["a file is gone", "a file is empty", "a folder without anything"])
 def test_an_installed_supervisor_that_does_not_start_is_replaced(root, harm):
     with LocalTarget(root) as target:
@@ -201,6 +204,7 @@ def test_what_is_sent_to_the_workers_process_group_does_not_reach_it(root):
         assert os.getpgid(pid) == pid
 
 
+@pytest.mark.slow
 def test_a_killed_session_is_replaced(root):
     with LocalTarget(root) as target:
         before = target.check()

@@ -118,6 +118,7 @@ def test_a_host_that_asks_for_anything_else_is_refused(tools: Any) -> None:
         start({**WANTED, "tools": tools}, KEPT, ACCEPTED)
 
 
+@pytest.mark.slow
 def test_a_host_that_asks_again_after_it_was_sent_is_refused() -> None:
     with pytest.raises(TargetRefusedError, match="again"):
         start(WANTED, {"wanted": True}, KEPT, WANTED)
