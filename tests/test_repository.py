@@ -25,7 +25,6 @@ def test_pinned_requirements_name_no_index() -> None:
     assert not re.search(r"://|--(extra-)?index-url|--find-links", text)
 
 
-@pytest.mark.slow
 def test_the_readmes_first_dag_is_short_and_airflow_can_parse_it(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.DOTALL)
     dag = next(block for block in blocks if "ScriptRunOperator(" in block)
@@ -38,11 +37,15 @@ def test_the_readmes_first_dag_is_short_and_airflow_can_parse_it(tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["leaderboard", "scheduled_training", "train_local", "train_on_vm", "training_matrix"])
+@pytest.mark.parametrize(
+    "name",
+    ["leaderboard", "scheduled_training", "train_in_docker", "train_local", "train_on_vm", "training_matrix"],
+)
 def test_an_example_contacts_and_loads_nothing_of_a_target_when_it_is_parsed(name: str, tmp_path: Path) -> None:
     check = (
         f"import sys, socket\nsocket.socket.connect = None\nimport {name}\n"
-        "late = {'paramiko', 'airflow.providers.ssh.hooks.ssh', 'airflow_provider.scriptrun.targets', 'sklearn'}\n"
+        "late = {'docker', 'paramiko'}\n"
+        "late |= {'airflow.providers.ssh.hooks.ssh', 'airflow_provider.scriptrun.targets', 'sklearn'}\n"
         "assert not late & set(sys.modules), late & set(sys.modules)\n"
     )
     done = subprocess.run(

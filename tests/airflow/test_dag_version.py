@@ -165,6 +165,7 @@ def test_every_example_is_looked_at() -> None:
     assert {path.stem for path in EXAMPLES} >= {
         "leaderboard",
         "scheduled_training",
+        "train_in_docker",
         "train_local",
         "train_on_vm",
         "training_matrix",
