@@ -25,6 +25,7 @@ def test_pinned_requirements_name_no_index() -> None:
     assert not re.search(r"://|--(extra-)?index-url|--find-links", text)
 
 
+@pytest.mark.slow
 def test_the_readmes_first_dag_is_short_and_airflow_can_parse_it(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.DOTALL)
     dag = next(block for block in blocks if "ScriptRunOperator(" in block)
