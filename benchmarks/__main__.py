@@ -1,8 +1,8 @@
 """``python -m benchmarks [name ...] [--write]``: us and the peer in one run, as ratios.
 
 Names: snapshot, checkout, environments, runs, operator, log, imports, ssh_submission, ssh_transfer, ssh_log,
-ssh_watching, watching, triggers; ``ssh`` stands for all that begin with it. ``--write`` puts the tables of the named
-ones into ``docs/performance.md``, between the two marks of each.
+ssh_watching, watching, triggers, docker_runs; ``ssh`` stands for all that begin with it. ``--write`` puts the tables
+of the named ones into ``docs/performance.md``, between the two marks of each.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ NAMES = (
     "ssh_watching",
     "watching",
     "triggers",
+    "docker_runs",
 )
 #: One word for several.
 GROUPS = {"ssh": tuple(name for name in NAMES if name.startswith("ssh_"))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider.scriptrun.config.docker import DEFAULT_SHM_SIZE
 from airflow_provider.scriptrun.errors import NotSupportedError
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def read(options: Mapping[str, Any]) -> Options:
             advice="Remove it from the arguments of docker; the script may change its directory itself.",
         )
     host_config = {name: options[option] for option, name in _AS_IT_IS.items() if option in options}
+    if "ipc" not in options:  # another one's shared memory is as large as it is
+        host_config.setdefault("shm_size", DEFAULT_SHM_SIZE)
     if "cpus" in options:
         host_config["nano_cpus"] = int(float(options["cpus"]) * _NANO)
     if options.get("gpus") is not None:
