@@ -67,5 +67,5 @@ def _lack(name: str, target_type: str) -> str:
         return f"is not there yet on a target of type {target_type!r}."
     return (
         f"asks for a container, and a target of type {target_type!r} runs none: "
-        "name an Airflow connection of type scriptrun_docker as compute_target."
+        "name an Airflow connection of type scriptrun_docker as compute_target, or set use_docker on one over SSH."
     )

@@ -95,6 +95,11 @@ def start_request(
     )
 
 
+def asks_for_container(config: ScriptRunConfig) -> bool:
+    """Whether a resolved configuration wants a container, on whatever machine its target is."""
+    return config.docker_runtime_config.use_docker or config.environment.docker.kind is not None
+
+
 def container_of(config: ScriptRunConfig) -> Mapping[str, Any]:
     """Return what a resolved configuration asks of the container that it runs in; empty: nothing."""
     if config.docker_runtime_config == DockerConfiguration():

@@ -32,6 +32,7 @@ from airflow_provider.scriptrun.runs.names import check_experiment_name, check_r
 from airflow_provider.scriptrun.runs.reach import patience_without_run, reach
 from airflow_provider.scriptrun.runs.reporter import Quiet
 from airflow_provider.scriptrun.runs.request import (
+    asks_for_container,
     container_of,
     limits_of,
     start_request,
@@ -177,7 +178,12 @@ class _Submission:
         name = self.config.compute_target
         source = self.surroundings.base_directory / self.config.source_directory
         ours = self._lineage_of(name)
-        target = open_target(name, self.surroundings, host_id=(ours.host_id or None) if ours else None)
+        target = open_target(
+            name,
+            self.surroundings,
+            host_id=(ours.host_id or None) if ours else None,
+            in_container=asks_for_container(self.config),
+        )
         try:
             self._refuse_unsupported(target)
             limits = limits_of(self.config, self.settings, target)
@@ -257,11 +263,20 @@ class _Submission:
             return None
         # Who watches a run under an id of the caller's is not stored, so nothing is sure about its end.
         has_ended = not self.given_id and previous.has_surely_ended(ours, self._watched_at(ours))
-        if ours.connection != name:
+        if ours.connection != name or self._is_other_kind(ours, name):
             if not has_ended:
                 self._leave(ours)
             return None
         return replace(ours, host_id="") if has_ended else ours
+
+    def _is_other_kind(self, ours: Lineage, name: str) -> bool:
+        """Whether the run was a container of the machine and the next one is none, or the other way round."""
+        from airflow_provider.scriptrun.targets.registry import is_engine, runs_containers
+
+        if not ours.host_id:
+            return False
+        in_container = asks_for_container(self.config)
+        return is_engine(ours.host_id) != runs_containers(name, self.surroundings, in_container=in_container)
 
     def _watched_at(self, ours: Lineage) -> float | None:
         trail = Trail(self.workspace.objects, layout.run_folder(self.experiment, ours.run_id))

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 #: The target that needs no connection: the host that the worker runs on.
 LOCAL = "local"
+#: The type of connection that names an engine.
+DOCKER = "scriptrun_docker"
+#: How the id of an engine's volume begins, see ``docker/keeper.py``.
+ENGINE_ID = "docker-"
 #: What the extras of a ``scriptrun_ssh`` connection may hold: the names of the SSH provider where it has them.
 SSH_FIELDS = (
     "private_key",
@@ -40,12 +44,19 @@ SSH_FIELDS = (
 
 
 def open_target(
-    name: str, surroundings: TargetSurroundings, *, host_id: str | None = None, version: str | None = None
+    name: str,
+    surroundings: TargetSurroundings,
+    *,
+    host_id: str | None = None,
+    version: str | None = None,
+    in_container: bool = False,
 ) -> ComputeTarget:
     """Return the target that ``name`` (``local``, or an Airflow connection id) stands for; nothing is contacted yet.
 
-    :param host_id: of the host that it must be: every verb raises :class:`OtherHostError` on another one.
+    :param host_id: of the host that it must be: every verb raises :class:`OtherHostError` on another one. The id of an
+        engine leads to containers, whatever ``in_container`` says.
     :param version: the supervisor that started the run which this is about.
+    :param in_container: a container is asked for: a connection to a machine over SSH leads to the engine there.
     :raises ConfigurationError: there is no such connection, its type is no target's, or one of its fields is wrong.
     :raises NotSupportedError: its type is a target's that this release does not have yet.
     """
@@ -53,9 +64,24 @@ def open_target(
         return _open_own_host(surroundings, host_id, version)
     connection = surroundings.connection(name)
     opener = _OPENERS.get(connection.type)
+    if in_container or is_engine(host_id):
+        opener = _IN_CONTAINER.get(connection.type, opener)
     if opener is None:
         raise _unknown(connection)
     return opener(connection, surroundings, host_id, version)
+
+
+def is_engine(host_id: str | None) -> bool:
+    """Whether a host's id is that of an engine's volume, and so its runs are containers."""
+    return (host_id or "").startswith(ENGINE_ID)
+
+
+def runs_containers(name: str, surroundings: TargetSurroundings, *, in_container: bool) -> bool:
+    """Whether :func:`open_target` returns a target whose runs are containers."""
+    if name == LOCAL:
+        return False
+    kind = surroundings.connection(name).type
+    return kind == DOCKER or (in_container and kind in _IN_CONTAINER)
 
 
 def open_handle(handle: Handle, surroundings: TargetSurroundings) -> ComputeTarget:
@@ -64,7 +90,13 @@ def open_handle(handle: Handle, surroundings: TargetSurroundings) -> ComputeTarg
     Raises what :func:`open_target` raises, and :class:`OtherHostError` when the connection now names another root.
     """
     version = handle.supervisor if is_spoken(handle.protocol) else None
-    target = open_target(handle.connection, surroundings, host_id=handle.host_id or None, version=version)
+    target = open_target(
+        handle.connection,
+        surroundings,
+        host_id=handle.host_id or None,
+        version=version,
+        in_container=handle.target == "docker",
+    )
     if target.root != handle.root:
         target.close()
         raise OtherHostError(
@@ -185,12 +217,26 @@ def _open_docker(
     return open_docker(connection, surroundings, host_id, version)
 
 
+def _open_docker_over_ssh(
+    connection: ConnectionLike, surroundings: TargetSurroundings, host_id: str | None, version: str | None
+) -> ComputeTarget:
+    from airflow_provider.scriptrun.targets.docker.opening import open_docker_over_ssh
+
+    if connection.type == "scriptrun_ssh":
+        fields.refuse_unknown(connection, SSH_FIELDS)
+    if not connection.host:
+        raise ConfigurationError(f"The connection {connection.id} names no host")
+    return open_docker_over_ssh(connection, surroundings, host_id, version)
+
+
 #: Type of connection -> how its target is made.
 _OPENERS: dict[str, Opener] = {
     "scriptrun_local": _open_local,
     "scriptrun_ssh": _open_ssh,
     "ssh": _open_ssh,
-    "scriptrun_docker": _open_docker,
+    DOCKER: _open_docker,
 }
+#: The same where a container is asked for, as far as that is another target.
+_IN_CONTAINER: dict[str, Opener] = {"scriptrun_ssh": _open_docker_over_ssh, "ssh": _open_docker_over_ssh}
 #: Types of connection that later releases make targets of.
 _LATER = frozenset({"scriptrun_slurm", "scriptrun_spark"})

@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 DEFAULT_SOCKET = "/var/run/docker.sock"
 CONNECT_PATIENCE_S = 15.0
 _CHUNK_BYTES = 256 * 1024
-#: How long the other side may take nothing, or say nothing, before a bridge looks again whether anybody is there.
-_BRIDGE_PATIENCE_S = 3600.0
+#: A bridge has no patience of its own: whoever dialled has, and ends the stream; a connection that is dead ends itself.
+_BRIDGE_PATIENCE_S = 1e9
+#: For the exit code of a command whose output has ended.
+_LAST_WORDS_S = 5.0
+_QUOTED_CHARACTERS = 2000
+#: Exit codes of a shell that cannot execute a command (POSIX, 2.8.2).
+_NO_PROGRAM = (126, 127)
 
 
 class Dial(Protocol):
@@ -31,6 +36,9 @@ class Dial(Protocol):
 
     def dial(self) -> socket.socket:
         """Return a new stream. Raises :class:`TargetUnreachableError`, :class:`TargetRefusedError`."""
+
+    def trouble(self) -> Exception | None:
+        """Return why the latest stream has ended without a word, where that is known here alone."""
 
     def close(self) -> None:
         """Let go of what streams share. Safe to call twice."""
@@ -70,6 +78,10 @@ class UnixDial:
                 advice="Is it running, and is this the worker that it runs on?",
             ) from None
         return stream
+
+    def trouble(self) -> Exception | None:
+        """See :class:`Dial`."""
+        return None
 
     def close(self) -> None:
         """See :class:`Dial`."""
@@ -123,6 +135,10 @@ class TcpDial:
             stream.close()
             raise TargetUnreachableError(f"The connection to {self.name} broke", why=str(error)) from None
 
+    def trouble(self) -> Exception | None:
+        """See :class:`Dial`."""
+        return None
+
     def close(self) -> None:
         """See :class:`Dial`."""
 
@@ -149,45 +165,71 @@ class CommandDial:
     """What a command on another machine gives: ``docker system dial-stdio`` joins its streams to the engine there.
 
     :param transport: runs the command.
+    :param url: of the engine, as that machine sees it; ``None``: what its user's ``docker`` command talks to.
     """
 
-    COMMAND = ("docker", "system", "dial-stdio")
-
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, url: str | None = None) -> None:
         self._transport = transport
+        self._command = ("docker", *(("--host", url) if url else ()), "system", "dial-stdio")
+        self._trouble: Exception | None = None
         self.name = f"the Docker engine of {transport.name}"
 
     def dial(self) -> socket.socket:
         """See :class:`Dial`."""
-        process = self._transport.open(self.COMMAND)
+        process = self._transport.open(self._command)
         ours, theirs = socket.socketpair()
-        for pump in (_to_process, _from_process):
+        self._trouble = None
+        for pump in (self._to_process, self._from_process):
             threading.Thread(target=pump, args=(theirs, process), name="docker-dial", daemon=True).start()
         return ours
+
+    def trouble(self) -> Exception | None:
+        """See :class:`Dial`."""
+        return self._trouble
 
     def close(self) -> None:
         """See :class:`Dial`."""
         self._transport.close()
 
+    @staticmethod
+    def _to_process(stream: socket.socket, process: Process) -> None:
+        """Move what we write; once we have ended, let go of the command."""
+        with suppress(OSError, TargetUnreachableError):
+            while data := stream.recv(_CHUNK_BYTES):
+                process.write(data, _BRIDGE_PATIENCE_S)
+        process.terminate()
+        process.close()
 
-def _to_process(stream: socket.socket, process: Process) -> None:
-    """Move what we write; once we have ended, let go of the command."""
-    with suppress(OSError, TargetUnreachableError):
-        while data := stream.recv(_CHUNK_BYTES):
-            process.write(data, _BRIDGE_PATIENCE_S)
-    process.terminate()
-    process.close()
-
-
-def _from_process(stream: socket.socket, process: Process) -> None:
-    """Move what it says; once it has ended, so does what we read."""
-    with suppress(OSError, TargetUnreachableError):
-        while True:
-            with suppress(TimeoutError):
-                data = process.read(_CHUNK_BYTES, _BRIDGE_PATIENCE_S)
-                if not data:
-                    break
+    def _from_process(self, stream: socket.socket, process: Process) -> None:
+        """Move what it says; once it has ended, so does what we read."""
+        has_spoken = False
+        with suppress(OSError, TargetUnreachableError):
+            while data := process.read(_CHUNK_BYTES, _BRIDGE_PATIENCE_S):
+                has_spoken = True
                 stream.sendall(data)
-    with suppress(OSError):
-        stream.shutdown(socket.SHUT_RDWR)
-    stream.close()
+            if not has_spoken:  # said before the stream ends, so that whoever reads finds it
+                self._trouble = self._why(process.wait(_LAST_WORDS_S), process.diagnosis())
+        with suppress(OSError):
+            stream.shutdown(socket.SHUT_RDWR)
+        stream.close()
+
+    def _why(self, code: int | None, said: bytes) -> Exception:
+        why = said.decode("utf-8", "replace").strip()[-_QUOTED_CHARACTERS:] or f"Exit code {code}"
+        where = self._transport.name
+        if code in _NO_PROGRAM:
+            return TargetRefusedError(
+                f"The command docker cannot be executed on {where}",
+                why=why,
+                advice="Install the Docker CLI there (18.09 or later), where a login without a terminal finds it.",
+            )
+        if "permission denied" in why.lower():
+            return TargetRefusedError(
+                f"The user on {where} may not use the Docker engine there",
+                why=why,
+                advice="Add that user to the group that owns the engine's socket, often docker.",
+            )
+        if "is not a docker command" in why:
+            return TargetRefusedError(
+                f"The Docker CLI on {where} is too old", why=why, advice="It needs version 18.09 or later."
+            )
+        return TargetUnreachableError(f"No Docker engine answers on {where}", why=why, advice="Is it running there?")

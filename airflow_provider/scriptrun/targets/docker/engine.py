@@ -119,7 +119,7 @@ class Engine:
             text = (error.explanation or str(error)).strip()
             raise EngineError(f"{self._name()} refused {what}", code=code, why=text[:2000]) from None
         except (RequestException, HTTPError, TimeoutError, ConnectionError) as error:
-            raise _from_chain(error) or TargetUnreachableError(
+            raise _from_chain(error) or self._dial.trouble() or TargetUnreachableError(
                 f"{self._name()} could not be asked for {what}", why=_reason(error)
             ) from None
         except DockerException as error:
