@@ -273,9 +273,9 @@ class _Submission:
         """Whether the run was a container of the machine and the next one is none, or the other way round."""
         from airflow_provider.scriptrun.targets.registry import is_engine, runs_containers
 
-        if not ours.host_id:
-            return False
         in_container = asks_for_container(self.config)
+        if not ours.host_id or not (in_container or is_engine(ours.host_id)):
+            return False
         return is_engine(ours.host_id) != runs_containers(name, self.surroundings, in_container=in_container)
 
     def _watched_at(self, ours: Lineage) -> float | None:

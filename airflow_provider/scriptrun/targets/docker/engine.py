@@ -119,8 +119,10 @@ class Engine:
             text = (error.explanation or str(error)).strip()
             raise EngineError(f"{self._name()} refused {what}", code=code, why=text[:2000]) from None
         except (RequestException, HTTPError, TimeoutError, ConnectionError) as error:
-            raise _from_chain(error) or self._dial.trouble() or TargetUnreachableError(
-                f"{self._name()} could not be asked for {what}", why=_reason(error)
+            raise (
+                _from_chain(error)
+                or self._dial.trouble()
+                or TargetUnreachableError(f"{self._name()} could not be asked for {what}", why=_reason(error))
             ) from None
         except DockerException as error:
             raise TargetRefusedError(f"{self._name()} cannot be used", why=str(error)[:2000]) from None
