@@ -44,6 +44,8 @@ def main(arguments: List[str]) -> NoReturn:
     try:
         ask = _request()
         layout = contained(arguments[1], ask.run_id)
+        if not ask.command:
+            _furnish(layout, ask)
         alive = _take(layout.run(ask.run_id))
         refusal = _refusal(layout, layout.run(ask.run_id), alive)
     except Exception as error:  # noqa: BLE001  # whoever started us is told, and the container ends
@@ -71,6 +73,23 @@ def contained(root: str, run_id: str) -> Layout:
     layout.environments = os.path.join(IMAGE_ROOT, "environments")
     layout.locks = os.path.join(layout.run(run_id).folder, "locks")
     return layout
+
+
+def _furnish(layout: Layout, ask: StartRequest) -> None:
+    """Make ready for building into the image: for whoever runs scripts there, and without what only the build needs."""
+    from . import hello
+    from .protocol.program import agrees
+
+    os.umask(0o022)
+    os.makedirs(layout.environments, mode=0o755, exist_ok=True)
+    for name, offer in ask.offers.items():
+        program = layout.tool(offer.sha256, name).program
+        if os.path.exists(program) and agrees(offer.platform, hello.platform()):
+            ask.tools[name] = program
+    layout.tools = os.devnull  # programs lent are the other container's to count
+    os.environ.update(ask.variables)
+    cache = os.path.join(layout.run(ask.run_id).folder, "cache")
+    os.environ.update(UV_CACHE_DIR=cache, PIP_CACHE_DIR=cache, UV_LINK_MODE="copy", PYTHONDONTWRITEBYTECODE="1")
 
 
 def _take(run: RunLayout) -> Optional[int]:

@@ -42,6 +42,7 @@ OPERATIONS = {
     "poll": ("poll", "poll"),
     "cancel": ("cancel", "cancel"),
     "status": ("state", "status"),
+    "conclude": ("conclude", "conclude"),
     "list": ("fetch", "list_files"),
     "fetch": ("fetch", "fetch"),
     "clean": ("housekeeping.clean", "clean"),

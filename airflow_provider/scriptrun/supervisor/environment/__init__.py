@@ -11,6 +11,8 @@ from .prepared import Prepared
 
 _FOUND = ("default", "user_managed", "existing_conda")
 _MADE = ("pip", "conda")
+#: The image of a container holds it: what a target that makes images asks for, and no plan of a worker's.
+_BUILT = "built"
 
 __all__ = ["EnvironmentFailed", "Prepared", "clean", "is_made", "prepare"]
 
@@ -24,7 +26,7 @@ def prepare(layout: Layout, plan: Dict[str, Any], *, secrets: Dict[str, str], to
     Raises ``EnvironmentFailed``.
     """
     kind = plan.get("kind")
-    if kind not in _FOUND + _MADE or plan.get("schema") != 1:
+    if kind not in (*_FOUND, *_MADE, _BUILT) or plan.get("schema") != 1:
         raise EnvironmentFailed(
             "This supervisor knows no environment of kind %r, form %r." % (plan.get("kind"), plan.get("schema")),
             "The provider on the worker is newer than what it installed here: let it install its own.",
@@ -32,6 +34,10 @@ def prepare(layout: Layout, plan: Dict[str, Any], *, secrets: Dict[str, str], to
     named = {name: path for name, path in tools.items() if path}
     # A reuse takes about a millisecond, so what only another kind or a build needs is imported there.
     try:
+        if kind == _BUILT:
+            from .built import prepare_built
+
+            return prepare_built(layout, plan)
         if kind in _MADE:
             from .made import prepare_made
 

@@ -47,6 +47,8 @@ class Box:
     :param image_name: for messages.
     :param version: of the supervisor.
     :param writable: folders of the root, relative to it, that the run may write to.
+    :param kind: what it is for; one that builds stays when it has ended, to become an image.
+    :param name: empty: after the run.
     :param config: further fields of the container, as Docker's client names them: ``environment``, ``hostname``, ...
     :param host_config: further fields of its host configuration, likewise: ``shm_size``, ``device_requests``, ...
     """
@@ -58,6 +60,8 @@ class Box:
     version: str
     interpreter: str
     writable: Sequence[str]
+    kind: str = RUN
+    name: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     host_config: Mapping[str, Any] = field(default_factory=dict)
 
@@ -76,7 +80,7 @@ class Launcher:
         :raises TargetRefusedError: the engine, or the image, cannot run it.
         :raises TargetUnreachableError: the engine went away; the same call may go through later.
         """
-        name = f"{self._volume}-{box.run_id}"
+        name = box.name or f"{self._volume}-{box.run_id}"
         identifier = self._create(name, box)
         if identifier is None:
             return False
@@ -112,7 +116,7 @@ class Launcher:
 
     def _make(self, client: Any, name: str, box: Box) -> Any:
         host_config = client.create_host_config(
-            auto_remove=True, log_config={"Type": "none"}, **self._mounts(box), **self._rest(box)
+            auto_remove=box.kind == RUN, log_config={"Type": "none"}, **self._mounts(box), **self._rest(box)
         )
         folder = f"{ROOT}/supervisor/{box.version}"
         return client.create_container(
@@ -126,7 +130,7 @@ class Launcher:
             labels={
                 **box.config.get("labels", {}),
                 VOLUME_LABEL: self._volume,
-                KIND_LABEL: RUN,
+                KIND_LABEL: box.kind,
                 RUN_LABEL: box.run_id,
                 EXPERIMENT_LABEL: box.experiment,
             },

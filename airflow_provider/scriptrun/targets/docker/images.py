@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import TargetRefusedError
 from airflow_provider.scriptrun.targets.docker.engine import Engine, EngineError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_provider.scriptrun.targets.docker.settings import Registry
 
 
@@ -20,12 +22,14 @@ class Image:
     :param id: its content's.
     :param digest: by which a registry has it, else its id: another one as soon as the name is another image's.
     :param user: who runs in it; empty: root.
+    :param config: what it says of containers made from it, as the engine's API has it.
     """
 
     name: str
     id: str
     digest: str
     user: str
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Images:
@@ -80,6 +84,7 @@ def _image(name: str, document: dict[str, Any]) -> Image:
         id=str(document["Id"]),
         digest=str(digests[0]).partition("@")[2] if digests else str(document["Id"]),
         user=str((document.get("Config") or {}).get("User") or ""),
+        config=document.get("Config") or {},
     )
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import NotSupportedError, ProtocolError
+from airflow_provider.scriptrun.supervisor.protocol.status import Reason
 from airflow_provider.scriptrun.targets import parse
 from airflow_provider.scriptrun.targets.archive import supervisor_archive
 from airflow_provider.scriptrun.targets.docker import options
 from airflow_provider.scriptrun.targets.docker.containers import Box, Launcher
 from airflow_provider.scriptrun.targets.docker.engine import Engine
-from airflow_provider.scriptrun.targets.docker.images import Images
+from airflow_provider.scriptrun.targets.docker.environments import Environments, NotMade, Ready
+from airflow_provider.scriptrun.targets.docker.images import Image, Images
 from airflow_provider.scriptrun.targets.docker.keeper import ROOT, Keeper
+from airflow_provider.scriptrun.targets.docker.labels import BUILD
 from airflow_provider.scriptrun.targets.host import HostTarget
 from airflow_provider.scriptrun.targets.starting import Starting
 from airflow_provider.scriptrun.targets.transports.docker import DockerTransport
@@ -96,7 +100,7 @@ class DockerTarget(HostTarget):
     def _starting(self, request: StartRequest) -> Starting:
         return _Contained(self, request, self.variables, self._lending)
 
-    def _image_name(self, request: StartRequest) -> str:
+    def image_name(self, request: StartRequest) -> str:
         """Return the image that the environment names, or the connection's."""
         named = request.environment.get("image")
         if not named:
@@ -108,9 +112,10 @@ class DockerTarget(HostTarget):
             advice="Build the image, and name it: Environment.from_docker_image.",
         )
 
-    def box(self, request: StartRequest, run_id: str, writable: tuple[str, ...]) -> tuple[Box, dict[str, Any]]:
+    def box(
+        self, request: StartRequest, run_id: str, writable: tuple[str, ...], image: Image
+    ) -> tuple[Box, dict[str, Any]]:
         """Return the container of a run, and what the request's ``launch`` says beside: who runs the script."""
-        image = self.images.get(self._image_name(request))
         asked = options.read({**self.connection.limits, **request.container})
         box = Box(
             image=image.id,
@@ -138,16 +143,35 @@ class _Contained(Starting):
     def _document(self) -> dict[str, Any]:
         document = super()._document()
         # What an image sets is for its programs; and the volume is not a run's to clean.
+        document["tools"] = self._offers()
         document["launch"] = {**document["launch"], "contained": True, "inherit": ["*"]}
         return document
+
+    def _offers(self) -> dict[str, Any]:
+        return {}  # the image has what it needs
+
+    def _reshape(self, request: dict[str, Any]) -> None:
+        pass
+
+    def _reshaped(self, box: Box) -> Box:
+        return box
 
     def _carried_out(self, session: Session, document: dict[str, Any]) -> dict[str, Any]:
         if document.get("outcome") != _PREPARED:
             return document
         fields = parse.Fields(document, f"to the start of run {self._request.run_id}")
         run_id = fields.text("run_id")
-        box, who = self._target.box(self._request, run_id, _folders(fields, run_id))
+        try:
+            ready = self._environment(session, run_id)
+        except NotMade as error:
+            return self._concluded(session, document, run_id, error)
+        if ready.build:
+            session.ask({"op": "conclude", "run": run_id, "build": ready.build})
+        box, who = self._target.box(self._request, run_id, _folders(fields, run_id), ready.image)
         request = self._document()
+        request["environment"], request["secret_environment"] = ready.document, {}
+        self._reshape(request)
+        box = self._reshaped(box)
         request["run"] = {**request["run"], "id": run_id}
         request["launch"].update(who)
         request["limits"] = {name: None if "budget" in name or name == "environment_age_s" else value
@@ -161,6 +185,48 @@ class _Contained(Starting):
             "joined": not is_ours,
             "previous": document.get("previous"),
         }
+
+    def _environment(self, session: Session, run_id: str) -> Ready:
+        def build(request: StartRequest, name: str, image: Image) -> None:
+            _Building(self._target, request, self._variables, self._lending, name, image)(session)
+
+        return Environments(self._target, session, build).ready(self._request, run_id)
+
+    def _concluded(self, session: Session, document: dict[str, Any], run_id: str, error: NotMade) -> dict[str, Any]:
+        ask: dict[str, Any] = {"op": "conclude", "run": run_id, "build": error.build}
+        if error.status is not None:
+            ask["error"] = {
+                "reason": (error.status.reason or Reason.ENVIRONMENT).value,
+                "message": error.status.message,
+                "resolution": error.status.is_unresolvable,
+            }
+        answer = session.ask(ask)
+        outcome = {"outcome": "accepted", "run_id": run_id, "status": answer.get("status")}
+        return {**outcome, "previous": document.get("previous")}
+
+
+class _Building(_Contained):
+    """The start of a run that builds an environment into its container, which becomes an image."""
+
+    def __init__(
+        self, target: DockerTarget, request: StartRequest, variables: Mapping[str, str], lending: Lending,
+        name: str, image: Image,
+    ) -> None:  # fmt: skip
+        super().__init__(target, request, {**variables, **target.connection.proxies}, lending)
+        self._name, self._image = name, image
+
+    def _offers(self) -> dict[str, Any]:
+        return self._lending.offers(self._request.environment)
+
+    def _environment(self, session: Session, run_id: str) -> Ready:
+        del session, run_id
+        return Ready(self._image, dict(self._request.environment))
+
+    def _reshape(self, request: dict[str, Any]) -> None:
+        request["secret_environment"] = dict(self._request.secret_environment)
+
+    def _reshaped(self, box: Box) -> Box:
+        return replace(box, kind=BUILD, name=self._name)
 
 
 def _folders(fields: parse.Fields, run_id: str) -> tuple[str, ...]:
