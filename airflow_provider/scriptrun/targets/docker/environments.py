@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import TargetRefusedError
-from airflow_provider.scriptrun.supervisor.environment.key import SCHEMA
 from airflow_provider.scriptrun.supervisor.protocol.canonical import canonical_json, digest
 from airflow_provider.scriptrun.targets import parse
 from airflow_provider.scriptrun.targets.docker.engine import EngineError
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.targets.status import RunStatus
 
 ENVIRONMENT = "environment"
+#: Raised by one when what is built from the same recipe changes: with that of the supervisor's environments.
+SCHEMA = 1
 ENVIRONMENT_LABEL, RESOLVED_LABEL = "scriptrun.environment", "scriptrun.resolved_at"
 _MADE = ("pip", "conda")
 _POLL_S, _POLL_BYTES, _PAUSE_S, _COMMIT_S = 1.0, 1024 * 1024, 0.1, 120.0
