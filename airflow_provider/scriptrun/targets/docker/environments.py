@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider.scriptrun.errors import TargetRefusedError
+from airflow_provider.scriptrun.errors import TargetRefusedError, UnknownRunError
 from airflow_provider.scriptrun.supervisor.protocol.canonical import canonical_json, digest
 from airflow_provider.scriptrun.targets import parse
 from airflow_provider.scriptrun.targets.docker.engine import EngineError
@@ -33,6 +33,9 @@ SCHEMA = 1
 ENVIRONMENT_LABEL, RESOLVED_LABEL = "scriptrun.environment", "scriptrun.resolved_at"
 _MADE = ("pip", "conda")
 _POLL_S, _POLL_BYTES, _PAUSE_S, _COMMIT_S = 1.0, 1024 * 1024, 0.1, 120.0
+#: From the making of a container to its start: whoever needs longer for that has died.
+
+_START_S = 10.0
 log = logging.getLogger(__name__)
 
 
@@ -110,13 +113,37 @@ class Environments:
         build = str(found["Config"]["Labels"].get(RUN_LABEL))
         if build != ours:
             ours = None
+            if self._is_abandoned(found):
+                return None, None
             log.info("waiting for environment %s, which run %s builds", tag[-64:-52], build)
-        status = self._watched(build, run_id)
+        try:
+            status = self._watched(build, run_id)
+        except UnknownRunError:  # its volume was removed, and another one made
+            self._remove(found["Id"])
+            return None, None
         if status is None or status.status.value != "Completed" or status.environment is None:
-            with suppress(EngineError):
-                engine.call("a container's removal", lambda client: client.remove_container(found["Id"], v=True))
+            self._remove(found["Id"])
             raise NotMade(build, status)
         return self._committed(str(found["Id"]), name, tag, base, status), ours
+
+    def _is_abandoned(self, found: dict[str, Any]) -> bool:
+        """Whether whoever made the container died before it was started; it is removed then, to be made anew."""
+        deadline = time.monotonic() + _START_S
+        there: dict[str, Any] | None = found
+        while there is not None and there["State"]["Status"] == "created":
+            if time.monotonic() > deadline:
+                self._remove(found["Id"])
+                return True
+            time.sleep(_PAUSE_S)
+            there = self._target.engine.container(found["Id"])
+        return there is None
+
+    def _remove(self, container: str) -> None:
+        """Remove a container whose build is over, or never began; its first process may still be about to leave."""
+        with suppress(EngineError):  # another one is at it
+            self._target.engine.call(
+                "a container's removal", lambda client: client.remove_container(container, v=True, force=True)
+            )
 
     def _watched(self, build: str, run_id: str) -> RunStatus:
         """Follow a build to its end; its lines go to the log as they come."""
@@ -161,8 +188,7 @@ class Environments:
         }  # fmt: skip
         repository, _, version = tag.rpartition(":")
         engine.call(f"the image {tag}", lambda client: client.commit(container, repository, tag=version, conf=config))
-        with suppress(EngineError):
-            engine.call("a container's removal", lambda client: client.remove_container(container, v=True))
+        self._remove(container)
         image = images.find(tag)
         if image is None:
             raise TargetRefusedError(f"{engine.name} has made the image {tag}, and does not have it")

@@ -1,0 +1,91 @@
+"""Environments of packages are images of an engine: built once, whoever wants them, and whoever dies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import docker
+import pytest
+
+from airflow_provider.scriptrun import Environment, Experiment, ScriptRunConfig, Workspace
+from airflow_provider.scriptrun.runs.run import Run
+from tests.docker import index
+
+pytestmark = [pytest.mark.needs("docker", "network"), pytest.mark.slow]
+
+AT_ONCE = 6
+PACKAGE = "iniconfig"
+Submit = Callable[..., Run]
+
+
+@pytest.fixture
+def client(engine: str) -> Iterator[docker.DockerClient]:
+    client = docker.DockerClient(base_url=engine)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def submit(store: str, base_image_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Submit:
+    """Run a script that imports the package, and wait for its end."""
+    extra = {"volume": store, "base_image": base_image_name, "network": index.NETWORK}
+    monkeypatch.setenv("AIRFLOW_CONN_ENGINE", json.dumps({"conn_type": "scriptrun_docker", "extra": extra}))
+    source = tmp_path / "code"
+    source.mkdir()
+    (source / "main.py").write_text("import sys; print(sys.prefix)")
+    environment = Environment.from_pip_requirements("packages", requirements(tmp_path, PACKAGE))
+    experiment = Experiment(Workspace(str(tmp_path / "workspace")), "images")
+
+    def submit(one: Environment = environment) -> Run:
+        run = experiment.submit(ScriptRunConfig(source, script="main.py", environment=one, compute_target="engine"))
+        run.wait_for_completion(raise_on_error=False)
+        return run
+
+    return submit
+
+
+def requirements(folder: Path, *lines: str) -> Path:
+    path = folder / "requirements.txt"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def images_of(client: docker.DockerClient, store: str) -> list[str]:
+    return [tag for image in client.images.list(filters={"label": f"scriptrun.volume={store}"}) for tag in image.tags]
+
+
+def test_an_environment_is_built_once_however_many_want_it_at_once(
+    submit: Submit, client: docker.DockerClient, store: str
+) -> None:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        runs = list(pool.map(lambda _: submit(), range(AT_ONCE)))
+    assert {run.record["status"] for run in runs} == {"Completed"}
+    assert sorted(run.record["environment"]["reused"] for run in runs) == [False] + [True] * (AT_ONCE - 1)
+    assert len(images_of(client, store)) == 1
+
+
+def test_a_build_that_was_made_and_never_started_is_made_anew(
+    submit: Submit, client: docker.DockerClient, store: str, base_image_name: str
+) -> None:
+    submit()
+    (tag,) = images_of(client, store)
+    client.images.remove(tag, force=True)
+    name = f"{store}-build-{tag.partition(':')[2][:24]}"
+    labels = {"scriptrun.volume": store, "scriptrun.run": "environment-nobody"}
+    client.containers.create(base_image_name, "true", name=name, labels=labels)
+    assert submit().record["status"] == "Completed"
+
+
+def test_an_environment_that_cannot_be_made_ends_the_run_and_leaves_nothing_but_its_log(
+    submit: Submit, client: docker.DockerClient, store: str, tmp_path: Path
+) -> None:
+    wrong = Environment.from_pip_requirements("wrong", requirements(tmp_path, "no-such-package-of-anybody==1.0"))
+    record = submit(wrong).record
+    assert (record["status"], record["reason"]) == ("Failed", "environment")
+    assert "no-such-package-of-anybody" in record["message"]
+    kinds = {"label": [f"scriptrun.volume={store}", "scriptrun.kind=build"]}
+    assert client.containers.list(all=True, filters=kinds) == []
+    assert images_of(client, store) == []
