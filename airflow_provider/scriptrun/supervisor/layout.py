@@ -71,6 +71,7 @@ class RunLayout:
         self.reserve = os.path.join(folder, "reserve")  #: some bytes kept for the last status on a full disk
         self.lease = os.path.join(folder, "lease")  #: its modification time is when somebody last watched
         self.collected = os.path.join(folder, "collected")  #: somebody has fetched all that they want of it
+        self.forgotten = os.path.join(folder, "forgotten")  #: what it found damaged does not count as complete any more
         self.size = os.path.join(folder, "size.json")  #: bytes on disk, once the run is over and a clean has seen it
         self.packages = os.path.join(folder, "packages.txt")  #: the exact package list of the environment
 

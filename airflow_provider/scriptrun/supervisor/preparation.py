@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .layout import Layout, RunLayout
 
 _WRITABLE = 0o755
+_SHELL = "/bin/sh"
 
 
 def prepare(layout: Layout, run: RunLayout, ask: StartRequest) -> None:
@@ -126,10 +127,10 @@ def _shim(run: RunLayout, interpreter: str, folders: List[str]) -> List[str]:
     quoted = "'%s'" % interpreter.replace("'", "'\\''")
     for name in ("python", "python3"):
         path = os.path.join(run.bin, name)
-        if os.statvfs(run.bin).f_flag & os.ST_NOEXEC:
+        if os.statvfs(run.bin).f_flag & os.ST_NOEXEC or not os.path.exists(_SHELL):
             os.symlink(interpreter, path)  # no script can be executed here; what a link leads to can
         else:
-            write_atomic(path, os.fsencode('#!/bin/sh\nexec %s "$@"\n' % quoted), mode=_WRITABLE)
+            write_atomic(path, os.fsencode('#!%s\nexec %s "$@"\n' % (_SHELL, quoted)), mode=_WRITABLE)
     return [run.bin]
 
 

@@ -59,6 +59,8 @@ def _answer(layout: Layout, ask: StartRequest) -> Dict[str, Any]:
     if decision.action is Action.JOIN:
         lineage.join(layout, ask.lineage, ask.run_id, ask.attempt)
         return _accepted(layout, ask, decision.run_id, joined=True)
+    if ask.is_contained and latest is not None:
+        _forget_damaged(layout, latest.run_id)
     missing = [snapshot for snapshot in ask.snapshots() if not _has_snapshot(layout, snapshot)]
     tools = _tools(layout, ask)
     if missing or tools:
@@ -79,6 +81,22 @@ def _has_snapshot(layout: Layout, snapshot_id: str) -> bool:
     from . import store
 
     return store.has_snapshot(layout, snapshot_id)
+
+
+def _forget_damaged(layout: Layout, run_id: str) -> None:
+    """Forget what the lineage's last run found damaged, as its container could not: the store is not its to change."""
+    document = journal.read(layout.run(run_id))
+    run = layout.run(run_id)
+    if document is None or document["reason"] != Reason.SNAPSHOT.value or os.path.exists(run.forgotten):
+        return
+    from . import store
+
+    with open(run.request, "rb") as file:
+        request = json.loads(file.read())
+    for snapshot in [request["snapshot"], *(one["snapshot"] for one in request["inputs"].values())]:
+        if snapshot is not None:
+            store.drop_snapshot(layout, snapshot)
+    write_atomic(run.forgotten, b"")  # what is sent anew must not be forgotten again
 
 
 def _tools(layout: Layout, ask: StartRequest) -> List[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 from . import flock, host, journal, refusal
 from .protocol.atomic import write_atomic
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from .layout import Layout, RunLayout
     from .serve import Channel
+
+#: From the death of a container's first process to that of all others, with much to spare.
+CONTAINER_DEATH_S = 0.5
 
 
 def look(layout: Layout, run_id: str) -> Optional[Dict[str, Any]]:
@@ -75,12 +79,26 @@ def _bury(layout: Layout, run: RunLayout) -> Dict[str, Any]:
             return document
         from . import processes
 
-        if not processes.sweep(run):
+        if _is_contained(run):
+            # Its processes are not to be seen from here. The kernel kills them all with the container's first one
+            # (pid_namespaces(7)), right after it has let go of that one's locks.
+            time.sleep(CONTAINER_DEATH_S)
+        elif not processes.sweep(run):
             message = "Its supervisor was killed, and what is left of it does not die from SIGKILL."
             return dict(document or journal.blank(run.id), status=Status.FINALIZING.value, message=message)
         return write_lost(layout, run, document)
     finally:
         os.close(lock)
+
+
+def _is_contained(run: RunLayout) -> bool:
+    """Whether the run has a container of its own."""
+    try:
+        with open(run.request, "rb") as file:
+            launch = json.loads(file.read())["launch"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return isinstance(launch, dict) and launch.get("contained") is True
 
 
 def write_lost(layout: Layout, run: RunLayout, document: Optional[Dict[str, Any]]) -> Dict[str, Any]:

@@ -1,0 +1,194 @@
+"""What happens to containers and engines happens to runs: each ends as it should, or goes on, and nothing is left."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from airflow_provider.scriptrun.errors import TargetRefusedError, TargetUnreachableError
+from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
+from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
+from airflow_provider.scriptrun.targets.contract import Attempt, ComputeTarget
+from airflow_provider.scriptrun.targets.registry import open_target
+from tests.conformance.client import DEFAULT_ENVIRONMENT, Client
+from tests.conformance.targets import GONE_SECONDS
+
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.slow]
+
+SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
+MEMORY_BYTES = 64 * 1024 * 1024
+GREEDY = "held = []\nprint('up', flush=True)\nwhile True: held.append(bytearray(b'x') * 1_000_000)"
+
+
+class Engine:
+    """The engine as a person at its machine sees it."""
+
+    def __init__(self, url: str, store: str) -> None:
+        self.client, self._store = docker.DockerClient(base_url=url), store
+
+    def container(self, kind: str) -> Any:
+        """Return the one container of a kind."""
+        labels = [f"scriptrun.volume={self._store}", f"scriptrun.kind={kind}"]
+        (found,) = self.client.containers.list(all=True, filters={"label": labels})
+        return found
+
+    def until_none(self, kind: str) -> None:
+        """Return once the engine has removed all containers of a kind; their processes have ended."""
+        labels = [f"scriptrun.volume={self._store}", f"scriptrun.kind={kind}"]
+        deadline = time.monotonic() + GONE_SECONDS
+        while left := self.client.containers.list(all=True, filters={"label": labels}):
+            assert time.monotonic() < deadline, left
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def machine(engine: str, store: str) -> Iterator[Engine]:
+    machine = Engine(engine, store)
+    yield machine
+    machine.client.close()
+
+
+@pytest.fixture
+def connect(
+    store: str, base_image_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., ComputeTarget]:
+    """Open a target on the engine, by a connection with these extras."""
+
+    def connect(host: str | None = None, **extra: Any) -> ComputeTarget:
+        document = {"conn_type": "scriptrun_docker", "host": host}
+        document["extra"] = {"volume": store, "base_image": base_image_name, "network": "none", **extra}
+        monkeypatch.setenv("AIRFLOW_CONN_ENGINE", json.dumps(document))
+        surroundings = AirflowSurroundings()
+        surroundings.settings = replace(surroundings.settings, cache_directory=str(tmp_path / "cache"))
+        return open_target("engine", surroundings)
+
+    return connect
+
+
+@pytest.fixture
+def client(connect: Callable[..., ComputeTarget]) -> Iterator[Client]:
+    with connect() as target:
+        client = Client(target)
+        yield client
+        client.cancel_all()
+
+
+def test_a_container_that_a_person_removes_is_a_lost_run(client: Client, machine: Engine) -> None:
+    started = client.start(SLEEPER)
+    client.wait_for(started.run_id, "up")
+    machine.container("run").remove(force=True)
+    end = client.follow(started.run_id).end
+    assert (end.status, end.reason) == (Status.FAILED, Reason.LOST)
+
+
+def test_a_container_that_a_person_stops_is_a_run_that_was_cancelled(client: Client, machine: Engine) -> None:
+    started = client.start(SLEEPER)
+    client.wait_for(started.run_id, "up")
+    machine.container("run").stop(timeout=60)
+    end = client.follow(started.run_id).end
+    assert (end.status, end.reason) == (Status.CANCELED, Reason.CANCELED)
+
+
+def test_a_keeper_that_a_person_removes_comes_back_and_the_run_goes_on(client: Client, machine: Engine) -> None:
+    started = client.start("import sys, time\nfor number in range(30): print(number, flush=True); time.sleep(0.1)")
+    client.wait_for(started.run_id, "1\n")
+    machine.container("keeper").remove(force=True)
+    followed = client.follow(started.run_id)
+    assert followed.end.status is Status.COMPLETED
+    assert followed.log.split() == [b"%d" % number for number in range(30)]
+
+
+def test_a_run_that_needs_more_memory_than_it_may_have_says_so(client: Client) -> None:
+    limits = {"memory": MEMORY_BYTES, "memory_swap": MEMORY_BYTES}
+    end = client.follow(client.start(GREEDY, container=limits).run_id).end
+    assert (end.status, end.reason) == (Status.FAILED, Reason.OUT_OF_MEMORY)
+
+
+def test_a_root_file_system_that_cannot_be_written_to_is_no_hindrance(client: Client) -> None:
+    script = """
+open("outputs/model", "w").close()
+try:
+    open("/usr/changed", "w")
+except OSError as error:
+    print(error.strerror)
+"""
+    followed = client.finish(script, container={"read_only": True})
+    assert (followed.end.status, followed.log) == (Status.COMPLETED, b"Read-only file system\n")
+
+
+def test_a_script_runs_as_the_user_that_its_options_name_and_can_write_what_is_its_own(client: Client) -> None:
+    script = """
+import os
+for name in ("outputs/model", "data"):
+    open(name, "w").close()
+open(os.environ["SCRIPTRUN_MESSAGES"], "a").close()
+open(os.environ["SCRIPTRUN_CHECKPOINTS"] + "/state", "w").close()
+print(os.getuid(), os.getgid(), os.path.exists(os.environ["SCRIPTRUN_CONTEXT"]))
+try:
+    os.listdir("/scriptrun/blobs")
+except PermissionError:
+    print("kept from what is others'")
+"""
+    followed = client.finish(script, container={"user": "1234:4321"})
+    assert followed.log.decode().splitlines() == ["1234 4321 True", "kept from what is others'"]
+
+
+def test_an_image_with_an_entry_point_runs_the_script_all_the_same(client: Client, image: Callable[[str], str]) -> None:
+    environment = {**DEFAULT_ENVIRONMENT, "image": {"reference": image("failing-entrypoint")}}
+    assert client.finish("print('here')", environment=environment).log == b"here\n"
+
+
+def test_an_image_without_a_shell_runs_the_script_all_the_same(client: Client, image: Callable[[str], str]) -> None:
+    environment = {**DEFAULT_ENVIRONMENT, "image": {"reference": image("no-shell")}}
+    assert client.finish("print('here')", environment=environment).log == b"here\n"
+
+
+@pytest.mark.parametrize("variant", ["no-python", "broken-python"])
+def test_an_image_without_a_working_python_is_refused_and_no_container_is_left(
+    variant: str, client: Client, machine: Engine, image: Callable[[str], str]
+) -> None:
+    environment = {**DEFAULT_ENVIRONMENT, "image": {"reference": image(variant)}}
+    with pytest.raises(TargetRefusedError, match=r"Python 3\.8 or later"):
+        client.start("print('never')", environment=environment)
+    machine.until_none("run")
+
+
+def test_an_image_that_does_not_exist_is_named(client: Client) -> None:
+    environment = {**DEFAULT_ENVIRONMENT, "image": {"reference": "localhost:1/no/such:image"}}
+    with pytest.raises(TargetRefusedError, match=r"localhost:1/no/such:image cannot be fetched"):
+        client.start("print('never')", environment=environment)
+
+
+def test_a_file_that_was_damaged_in_the_volume_is_sent_again_for_the_next_try(
+    client: Client, machine: Engine, store: str, base_image_name: str
+) -> None:
+    request, tree = client.request("print('whole')", lineage="damaged")
+    client.target.send(tree)
+    name = tree.blobs[0]
+    path = f"/store/blobs/{name[:2]}/{name}"
+    machine.client.containers.run(
+        base_image_name, ["truncate", "--size", "3", path], volumes=[f"{store}:/store"], remove=True
+    )
+    first = client.follow(client.submit(request, tree).run_id).end
+    assert (first.status, first.reason) == (Status.FAILED, Reason.SNAPSHOT)
+    again = replace(request, run_id=f"{request.run_id}_2", attempt=Attempt(try_number=2))
+    followed = client.follow(client.submit(again, tree).run_id)
+    assert (followed.end.status, followed.log) == (Status.COMPLETED, b"whole\n")
+
+
+def test_an_engine_that_is_not_there_is_unreachable(connect: Callable[..., ComputeTarget], tmp_path: Path) -> None:
+    with connect(f"unix://{tmp_path}/no.sock") as target, pytest.raises(TargetUnreachableError, match="Is it running"):
+        target.check()
+
+
+def test_what_is_no_engine_is_named_so(connect: Callable[..., ComputeTarget], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with connect(f"unix://{tmp_path}/file") as target, pytest.raises(TargetUnreachableError, match="No Docker engine"):
+        target.check()
