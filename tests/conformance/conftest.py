@@ -22,9 +22,16 @@ PARAMETERS = [
 
 @pytest.fixture(scope="session", params=PARAMETERS)
 def shared_place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    place = TARGETS[request.param].make()
+    place = _make(request)
     yield place
     place.remove()
+
+
+def _make(request: pytest.FixtureRequest) -> Place:
+    entry = TARGETS[request.param]
+    if "docker" in entry.needs:
+        request.getfixturevalue("engine")  # which looks for what is left there, once the place is gone
+    return entry.make()
 
 
 @pytest.fixture
@@ -36,7 +43,7 @@ def place(shared_place: Place) -> Place:
 @pytest.fixture(params=PARAMETERS)
 def fresh_place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """A target on which nothing of ours has ever been."""
-    place = TARGETS[request.param].make()
+    place = _make(request)
     yield place
     place.remove()
 
