@@ -11,7 +11,7 @@ ARGS ?=
 #: one test process per core
 JOBS ?= $(shell nproc)
 
-.PHONY: help install demo demo-ssh up test test-fast e2e screenshots lint types bench build lock clean
+.PHONY: help install demo demo-ssh up up-compose down-compose test test-fast e2e screenshots lint types bench build lock clean
 
 help: ## what can be asked for
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -30,6 +30,12 @@ demo-ssh: $(INSTALLED) ## the same on a machine over SSH: this one, behind a pri
 
 up: $(INSTALLED) ## Airflow with the example DAGs; prints address and login, Ctrl-C ends it
 	$(BIN)/python -m scripts.airflow_instance up
+
+up-compose: ## the deployment of docker-compose.yml: makes its secrets in .env, builds, starts, prints address and login
+	$(PYTHON) -m scripts.compose up
+
+down-compose: ## end it; what it has kept stays, unless ARGS=--volumes
+	$(PYTHON) -m scripts.compose down $(ARGS)
 
 test: $(INSTALLED) ## every test but those of make e2e; of Airflow, the smoke tests on SQLite
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not e2e" $(ARGS)
@@ -62,6 +68,9 @@ build: $(INSTALLED) ## the wheel and the source archive, into dist/
 lock: $(INSTALLED) ## resolve the development requirements anew
 	$(BIN)/uv pip compile --quiet --group dev --all-extras --python-version 3.11 --no-emit-index-url --no-header \
 		--no-annotate --output-file requirements/development.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
+		--constraints requirements/development.txt --output-file tests/compose/requirements.txt \
+		tests/compose/requirements.in pyproject.toml
 
 clean: ## remove what was made here, the Airflow of the demo included
 	rm -rf $(VENV) .airflow .build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -149,6 +149,16 @@ def _private_engine() -> str | None:
     return _docker() or engine.why_impossible()
 
 
+def _compose() -> str | None:
+    from scripts import compose
+
+    try:
+        compose.find_program()
+    except compose.ComposeError as error:
+        return str(error)
+    return _docker()
+
+
 def _postgresql() -> str | None:
     from scripts.private_postgresql import PostgresqlError, find_programs
 
@@ -192,6 +202,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "network namespace": _namespace,
     "docker": _docker,
     "private engine": _private_engine,
+    "compose": _compose,
     "postgresql": _postgresql,
     "chromium": _chromium,
     "fish": lambda: _program("fish"),
