@@ -61,8 +61,9 @@ class StartRequest:
         self.inherit: List[str] = _list(launch, "launch.", "inherit")
         #: a container is to be started for it, by whoever asks
         self.is_contained: bool = launch.get("contained") is True
-        #: who runs the script, as an image names its user; empty: whoever runs the supervisor
+        #: further groups of the user who runs the script
         self.groups: List[str] = _list(launch, "launch.", "groups")
+        #: who runs the script, as an image names its user; empty: whoever runs the supervisor
         self.user: str = _field(launch, "launch.", "user", str) if launch.get("user") is not None else ""
         limits = _object(request, "limits")
         self.max_run_duration_s: Optional[float] = _number(limits, "max_run_duration_s", None)
