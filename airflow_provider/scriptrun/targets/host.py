@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from airflow_provider.scriptrun.targets.news import Cursor, FetchedFile, News, RemoteFile
+    from airflow_provider.scriptrun.targets.remembered import RememberedHost
     from airflow_provider.scriptrun.targets.request import (
         Limits,
         Progress,
@@ -50,7 +51,8 @@ class HostTarget(ComputeTarget):
     :param name: the Airflow connection id that names it, or ``local``.
     :param root: the folder under which everything is kept there; ``~/`` is the user's home folder.
     :param interpreter: the Python that runs the supervisor.
-    :param found_interpreter: where that was found before: used in its place while it works.
+    :param remembered: what earlier targets on this worker have learned of the host, its Python among it: used while it
+        holds. ``None``: nothing is, and it is asked each time.
     :param tools: programs to offer to the environment builder: name -> absolute path on the host. Without any, ours
         are lent where the host has none.
     :param variables: for every script that runs there; a request's own win.
@@ -68,7 +70,7 @@ class HostTarget(ComputeTarget):
         name: str,
         root: str,
         interpreter: str = "python3",
-        found_interpreter: str | None = None,
+        remembered: RememberedHost | None = None,
         tools: Mapping[str, str] | None = None,
         variables: Mapping[str, str] | None = None,
         max_runs: int | None = None,
@@ -79,9 +81,10 @@ class HostTarget(ComputeTarget):
         self._transport, self._tools, self.variables = transport, dict(tools or {}), dict(variables or {})
         self._host_id = host_id or ""
         self._lending = Lending(transport.name)
-        self._sessions = Sessions(
-            transport, name, root, interpreter, host_id or None, version, found_interpreter=found_interpreter
-        )
+        self._remembered = remembered
+        known = remembered.load() if remembered is not None else None
+        found = known.interpreter if known is not None else None
+        self._sessions = Sessions(transport, name, root, interpreter, host_id or None, version, found_interpreter=found)
 
     # The verbs
 
@@ -95,7 +98,13 @@ class HostTarget(ComputeTarget):
         return facts
 
     def host(self, *, anew: bool = False) -> HostFacts:
-        """See :meth:`ComputeTarget.host`."""
+        """See :meth:`ComputeTarget.host`. The connection is made, and the supervisor started, in any case."""
+        known = None if anew or self._remembered is None else self._remembered.load()
+        if known is not None and self._sessions.expects(known.host.id):
+            self._sessions.expect(known.host.id)
+            self._sessions.warm()
+            self._host_id = known.host.id
+            return known.host
         if anew:
             self._sessions.expect(None)
         facts = self._sessions.request(self._sessions.hello)
@@ -106,6 +115,8 @@ class HostTarget(ComputeTarget):
     def _learn(self, facts: TargetFacts) -> None:
         """Keep what a greeting said."""
         self._host_id = facts.host.id
+        if self._remembered is not None:
+            self._remembered.save(facts.host, facts.interpreter)
 
     def start(self, request: StartRequest) -> Started:
         """See :meth:`ComputeTarget.start`."""

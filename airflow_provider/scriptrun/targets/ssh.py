@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider.scriptrun.targets.remembered import RememberedHosts
-    from airflow_provider.scriptrun.targets.status import HostFacts, TargetFacts
     from airflow_provider.scriptrun.targets.surroundings import SshDialer
 
 DEFAULT_ROOT = "~/.scriptrun"
@@ -47,30 +46,14 @@ class SshTarget(HostTarget):
         host_id: str | None = None,
         version: str | None = None,
     ) -> None:
-        self._remembered = remembered.of(dialer.host, root, interpreter)
-        known = self._remembered.load()
         super().__init__(
             SshTransport(dialer),
             name=name,
             root=root,
             interpreter=interpreter,
-            found_interpreter=known.interpreter if known else None,
+            remembered=remembered.of(dialer.host, root, interpreter),
             variables=variables,
             max_runs=max_runs,
             host_id=host_id,
             version=version,
         )
-
-    def host(self, *, anew: bool = False) -> HostFacts:
-        """See :meth:`ComputeTarget.host`. The connection is made, and the supervisor started, in any case."""
-        known = None if anew else self._remembered.load()
-        if known is not None and self._sessions.expects(known.host.id):
-            self._sessions.expect(known.host.id)
-            self._sessions.warm()
-            self._host_id = known.host.id
-            return known.host
-        return super().host(anew=anew)
-
-    def _learn(self, facts: TargetFacts) -> None:
-        super()._learn(facts)
-        self._remembered.save(facts.host, facts.interpreter)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.targets.remembered import RememberedHosts
     from airflow_provider.scriptrun.targets.request import StartRequest
     from airflow_provider.scriptrun.targets.session import Session
-    from airflow_provider.scriptrun.targets.status import HostFacts, TargetFacts
 
 #: Of the answer to a start, see ``supervisor/start.py``.
 _PREPARED = "prepared"
@@ -62,7 +61,6 @@ class DockerTarget(HostTarget):
         self.connection = connection
         self.engine = Engine(dial)
         self.images = Images(self.engine, registry)
-        self._remembered = remembered.of(dial.name, connection.volume, connection.interpreter)
         self.keeper = Keeper(
             self.engine,
             connection.volume,
@@ -75,6 +73,7 @@ class DockerTarget(HostTarget):
             name=connection.name,
             root=ROOT,
             interpreter=connection.interpreter,
+            remembered=remembered.of(dial.name, connection.volume, connection.interpreter),
             variables={**connection.proxies, **connection.variables},
             max_runs=connection.max_runs,
             host_id=host_id,
@@ -82,20 +81,6 @@ class DockerTarget(HostTarget):
         )
         self.root = f"volume:{connection.volume}"
         self.index_url, self.ca_file = connection.index_url, connection.ca_file
-
-    def host(self, *, anew: bool = False) -> HostFacts:
-        """See :meth:`ComputeTarget.host`. The connection is made, and the supervisor started, in any case."""
-        known = None if anew else self._remembered.load()
-        if known is not None and self._sessions.expects(known.host.id):
-            self._sessions.expect(known.host.id)
-            self._sessions.warm()
-            self._host_id = known.host.id
-            return known.host
-        return super().host(anew=anew)
-
-    def _learn(self, facts: TargetFacts) -> None:
-        super()._learn(facts)
-        self._remembered.save(facts.host, facts.interpreter)
 
     def _starting(self, request: StartRequest) -> Starting:
         return _Contained(self, request, self.variables, self._lending)
