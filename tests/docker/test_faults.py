@@ -15,7 +15,7 @@ import pytest
 from airflow_provider.scriptrun.errors import TargetRefusedError, TargetUnreachableError
 from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
-from airflow_provider.scriptrun.targets.contract import Attempt, ComputeTarget
+from airflow_provider.scriptrun.targets.contract import Attempt, ComputeTarget, Limits
 from airflow_provider.scriptrun.targets.registry import open_target
 from tests.conformance.client import DEFAULT_ENVIRONMENT, Client
 from tests.conformance.targets import GONE_SECONDS
@@ -192,3 +192,14 @@ def test_what_is_no_engine_is_named_so(connect: Callable[..., ComputeTarget], tm
     (tmp_path / "file").write_text("")
     with connect(f"unix://{tmp_path}/file") as target, pytest.raises(TargetUnreachableError, match="No Docker engine"):
         target.check()
+
+
+def test_the_volume_is_put_in_order_by_who_answers_for_it(
+    client: Client, machine: Engine, store: str, base_image_name: str
+) -> None:
+    """A run on a host does it when it ends; one in a container cannot."""
+    client.finish("print('here')", limits=Limits(budget_age_s=86_400.0))
+    waiting = ["sh", "-c", "until test -e /store/cleaned; do sleep 0.1; done"]
+    machine.client.containers.run(
+        base_image_name, ["timeout", "60", *waiting], volumes=[f"{store}:/store"], remove=True
+    )

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 LOCK_PAUSE_S = 0.001
 #: Beyond the grace: how long a killed run may take to be seen gone before a start in its place gives up.
 DEATH_S = 60.0
+#: The outcome of a start whose run a container is to take.
+PREPARED = "prepared"
 #: A start names at most this many earlier runs that may be collected.
 MAX_PREVIOUS = 10
 
@@ -40,6 +42,18 @@ def start(request: Dict[str, Any], channel: Channel) -> None:
         crash.point("start.locked")
         answer = _answer(channel.layout, ask)
     channel.writer.json(answer)
+    if answer["outcome"] == PREPARED:
+        _keep_house(channel, ask)
+
+
+def _keep_house(channel: Channel, ask: StartRequest) -> None:
+    """Put the root in order now and then, as its runs, in containers of their own, cannot."""
+    from . import housekeeping
+
+    channel.writer.flush()  # nobody waits for this
+    housekeeping.keep_beside(
+        channel.layout, ask.budget_bytes, ask.budget_age_s, ask.environment_budget_bytes, ask.environment_age_s
+    )
 
 
 def _answer(layout: Layout, ask: StartRequest) -> Dict[str, Any]:
@@ -176,7 +190,7 @@ def _prepared(layout: Layout, ask: StartRequest, run: RunLayout) -> Dict[str, An
     if ask.max_runs is not None:
         writable.append(layout.slots)
     return {
-        "outcome": "prepared",
+        "outcome": PREPARED,
         "run_id": run.id,
         "writable": [os.path.relpath(folder, layout.root) for folder in writable],
         "previous": _previous(layout, ask.lineage, run.id),

@@ -5,7 +5,7 @@ from typing import Any, Dict
 from ..layout import Layout, check_sha256
 from .errors import EnvironmentFailed
 from .prepared import Prepared
-from .shelf import read_complete
+from .shelf import of_complete, read_complete
 
 
 def prepare_built(layout: Layout, plan: Dict[str, Any]) -> Prepared:
@@ -18,19 +18,13 @@ def prepare_built(layout: Layout, plan: Dict[str, Any]) -> Prepared:
             "The image holds no environment %s at %s." % (key[:12], parts.folder),
             "Remove the image: the next run builds it again.",
         )
-    variables = dict(plan["delivery"].get("variables") or {}, **complete.variables)
-    if plan["of"] == "pip":
-        variables["VIRTUAL_ENV"] = parts.folder
-    return Prepared(
-        key=key,
-        kind=plan["of"],
+    return of_complete(
+        parts,
+        complete,
+        plan["of"],
+        key,
+        plan["delivery"],
         reused=plan["reused"],
         lock_reused=plan["reused"],
-        interpreter=parts.python,
-        python=complete.python,
-        bin_dirs=[parts.bin],
-        variables=variables,
-        packages=parts.packages,
-        package_count=complete.packages,
         hold=None,
     )

@@ -9,7 +9,7 @@ from .key import recipe_key
 from .prepared import Prepared
 from .python import Interpreter, own_base
 from .search import find, known
-from .shelf import Complete, adopt
+from .shelf import Complete, adopt, of_complete
 
 
 def prepare_made(layout: Layout, plan: Dict[str, Any], secrets: Dict[str, str], tools: Dict[str, str]) -> Prepared:
@@ -47,19 +47,13 @@ def _prepared(
     layout: Layout, plan: Dict[str, Any], key: str, complete: Complete, reused: bool, lock_reused: bool
 ) -> Prepared:
     parts = layout.environment_parts(key)
-    variables = dict(plan["delivery"].get("variables") or {}, **complete.variables)
-    if plan["kind"] == "pip":
-        variables["VIRTUAL_ENV"] = parts.folder
-    return Prepared(
-        key=key,
-        kind=plan["kind"],
+    return of_complete(
+        parts,
+        complete,
+        plan["kind"],
+        key,
+        plan["delivery"],
         reused=reused,
         lock_reused=lock_reused,
-        interpreter=parts.python,
-        python=complete.python,
-        bin_dirs=[parts.bin],
-        variables=variables,
-        packages=parts.packages,
-        package_count=complete.packages,
         hold=parts.in_use,
     )

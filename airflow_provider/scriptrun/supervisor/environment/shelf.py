@@ -2,12 +2,13 @@
 
 import json
 import os
-from typing import Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from .. import flock
 from ..layout import EnvironmentLayout, Layout
 from ..protocol.atomic import write_atomic
 from ..protocol.canonical import canonical_json
+from .prepared import Prepared
 
 _DRAFT = ".tmp."
 
@@ -117,3 +118,33 @@ def keys(layout: Layout) -> List[str]:
     except FileNotFoundError:
         return []
     return [name for name in names if len(name) == 64 and not name.strip("0123456789abcdef")]
+
+
+def of_complete(
+    parts: EnvironmentLayout,
+    complete: Complete,
+    kind: str,
+    key: str,
+    delivery: Dict[str, Any],
+    *,
+    reused: bool,
+    lock_reused: bool,
+    hold: Optional[str],
+) -> Prepared:
+    """Return an environment of ours that stands, made of packages: ``kind`` pip or conda."""
+    variables = dict(delivery.get("variables") or {}, **complete.variables)
+    if kind == "pip":
+        variables["VIRTUAL_ENV"] = parts.folder
+    return Prepared(
+        key=key,
+        kind=kind,
+        reused=reused,
+        lock_reused=lock_reused,
+        interpreter=parts.python,
+        python=complete.python,
+        bin_dirs=[parts.bin],
+        variables=variables,
+        packages=parts.packages,
+        package_count=complete.packages,
+        hold=hold,
+    )

@@ -40,13 +40,36 @@ def keep(
         diagnosis.print_exception()
 
 
-def _was_cleaned_lately(stamp: str) -> bool:
+def keep_beside(layout: Layout, *limits: Optional[float]) -> None:
+    """The same in a process of its own, for whoever must go on: in a session, whose locks it does not keep."""
+    if all(limit is None for limit in limits) or _is_clean(layout.cleaned):
+        return
+    from .. import script
+
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
     try:
-        # A time that is far ahead was written before a clock was set back, or by a file server with a clock of its own.
-        if abs(time.time() - os.stat(stamp).st_mtime) < PAUSE_S:
-            return True
-    except FileNotFoundError:
-        pass
+        os.setsid()
+        if os.fork() == 0:
+            script.close_all_but({2})
+            keep(layout, *limits)
+    finally:
+        script.end(0)
+
+
+def _was_cleaned_lately(stamp: str) -> bool:
+    if _is_clean(stamp):
+        return True
     with open(stamp, "ab"):
         os.utime(stamp)
     return False
+
+
+def _is_clean(stamp: str) -> bool:
+    try:
+        # A time that is far ahead was written before a clock was set back, or by a file server with a clock of its own.
+        return abs(time.time() - os.stat(stamp).st_mtime) < PAUSE_S
+    except FileNotFoundError:
+        return False

@@ -135,10 +135,9 @@ class _Contained(Starting):
     def _offers(self) -> dict[str, Any]:
         return {}  # the image has what it needs
 
-    def _reshape(self, request: dict[str, Any]) -> None:
-        pass
-
-    def _reshaped(self, box: Box) -> Box:
+    def _fitted(self, request: dict[str, Any], box: Box) -> Box:
+        """Return the container, and change what its supervisor is asked, for what it is made for."""
+        request["secret_environment"] = {}  # the image holds the environment
         return box
 
     def _carried_out(self, session: Session, document: dict[str, Any]) -> dict[str, Any]:
@@ -154,9 +153,8 @@ class _Contained(Starting):
             session.ask({"op": "conclude", "run": run_id, "build": ready.build})
         box, who = self._target.box(self._request, run_id, _folders(fields, run_id), ready.image)
         request = self._document()
-        request["environment"], request["secret_environment"] = ready.document, {}
-        self._reshape(request)
-        box = self._reshaped(box)
+        request["environment"] = ready.document
+        box = self._fitted(request, box)
         request["run"] = {**request["run"], "id": run_id}
         request["launch"].update(who)
         request["limits"] = {name: None if "budget" in name or name == "environment_age_s" else value
@@ -207,10 +205,8 @@ class _Building(_Contained):
         del session, run_id
         return Ready(self._image, dict(self._request.environment))
 
-    def _reshape(self, request: dict[str, Any]) -> None:
-        request["secret_environment"] = dict(self._request.secret_environment)
-
-    def _reshaped(self, box: Box) -> Box:
+    def _fitted(self, request: dict[str, Any], box: Box) -> Box:
+        del request  # it needs the credentials
         return replace(box, kind=BUILD, name=self._name)
 
 
