@@ -149,6 +149,12 @@ def _private_engine() -> str | None:
     return _docker() or engine.why_impossible()
 
 
+def _image_registry() -> str | None:
+    if shutil.which("docker-registry") is None:
+        return "there is no docker-registry: on Debian and Ubuntu, install docker-registry"
+    return _docker()
+
+
 def _compose() -> str | None:
     from scripts import compose
 
@@ -202,6 +208,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "network namespace": _namespace,
     "docker": _docker,
     "private engine": _private_engine,
+    "image registry": _image_registry,
     "compose": _compose,
     "postgresql": _postgresql,
     "chromium": _chromium,

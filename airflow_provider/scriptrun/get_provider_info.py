@@ -247,6 +247,11 @@ _REGISTRY_FIELDS: dict[str, dict[str, Any]] = {
         "Registry connection",
         "Id of an Airflow connection of type docker with the login, in place of user and password.",
     ),
+    "share_environments": _field(
+        "Share environments",
+        "Where a registry is named: environments that one engine has built are published there, and others fetch them.",
+        {"type": ["boolean", "null"], "default": True},
+    ),
 }
 _IMAGE_FIELDS: dict[str, dict[str, Any]] = {
     "base_image": _field("Base image", "What environments without an image are made from. Empty: python:3.11-slim."),

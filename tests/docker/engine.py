@@ -91,6 +91,14 @@ class PrivateEngine:
         return f"tcp://127.0.0.1:{self.port}"
 
     @property
+    def gateway(self) -> str:
+        """The address of this machine on the engine's bridge: none of loopback's."""
+        shown = subprocess.run(
+            ["ip", "-o", "-4", "address", "show", self.bridge], capture_output=True, text=True, check=True
+        ).stdout
+        return shown.split(" inet ")[1].partition("/")[0].strip()
+
+    @property
     def pid(self) -> int:
         """The process id of dockerd."""
         return self._running().pid

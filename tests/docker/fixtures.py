@@ -11,6 +11,7 @@ from tests import components
 from tests.docker import images
 from tests.docker.engine import PrivateEngine
 from tests.docker.leaks import Leaks, new_volume, own_prefix
+from tests.docker.registry import ImageRegistry
 from tests.docker.vm import DockerVm
 
 
@@ -58,6 +59,15 @@ def leaks(engine: str) -> Iterator[Leaks]:
     found = Leaks(engine)
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def image_registry(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageRegistry]:
+    """A registry that lets in one user. Other tests use it too: leave it running, with names of your own in it."""
+    components.require("image registry")
+    own = ImageRegistry(tmp_path_factory.mktemp("image-registry"))
+    yield own
+    own.remove()
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ class Leaks:
             "containers": [(one["Names"][0].lstrip("/"), one["Labels"]) for one in low.containers(all=True)],
             "volumes": [(one["Name"], one["Labels"]) for one in low.volumes()["Volumes"] or []],
             "networks": [(one["Name"], one["Labels"]) for one in low.networks()],
-            "images": [((one["RepoTags"] or [one["Id"]])[0], one["Labels"]) for one in low.images()],
+            "images": [(name, one["Labels"]) for one in low.images() for name in _names(one)],
         }
         return Found(
             **{
@@ -91,6 +91,11 @@ class Leaks:
                 for kind, entries in everything.items()
             }
         )
+
+
+def _names(image: dict) -> list[str]:
+    """Return an image's tags; one that has lost them, or never had any, is called by its id."""
+    return [tag for tag in image["RepoTags"] or () if tag != "<none>:<none>"] or [image["Id"]]
 
 
 def _is_orphan(volume: str) -> bool:

@@ -108,6 +108,15 @@ def test_login_and_password_are_the_registrys():
     assert read(registry="https://index.docker.io/v1/").registry == Registry("docker.io")
 
 
+def test_environments_are_shared_in_a_registry_that_the_connection_itself_names():
+    assert read(registry="r.example.com/team").shares_environments
+    assert read(registry="r.example.com", share_environments="true", login="robot", password="pw").shares_environments
+    assert not read(registry="r.example.com", share_environments=False).shares_environments
+    assert read(registry="docker.io/team").shares_environments
+    for nowhere in ({}, {"login": "robot", "password": "pw"}, {"registry": "docker.io"}):
+        assert not read(**nowhere, share_environments=True).shares_environments
+
+
 def test_no_secret_is_shown():
     found = read(
         registry="r.example.com",
@@ -169,6 +178,7 @@ def test_a_login_that_does_not_fit_is_refused(connection, words):
         ({"host": "tcp://gpu1", "tls_key_file": "/x"}, "tls_key_file is there without tls_cert_file"),
         ({"host": "tcp://gpu1", "tls_verify": False, "tls_ca_file": "/x"}, "tls_verify is false, and tls_ca_file"),
         ({"host": "tcp://gpu1", "tls_verify": "maybe"}, "tls_verify must be true or false, not 'maybe'"),
+        ({"registry": "r.example.com", "share_environments": "no"}, "share_environments must be true or false"),
         ({"login": "robot"}, "login is there without a password"),
         ({"password": "hunter2"}, "password is there without a login"),
         ({"login": "robot", "password": "hunter2", "registry_connection": "x"}, "Keep one of the two"),

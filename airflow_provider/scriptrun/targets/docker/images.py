@@ -6,12 +6,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import TargetRefusedError
-from airflow_provider.scriptrun.targets.docker.engine import Engine, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_provider.scriptrun.targets.docker.engine import Engine
+    from airflow_provider.scriptrun.targets.docker.registry import Registries
     from airflow_provider.scriptrun.targets.docker.settings import Registry
+
+#: What a machine is called elsewhere than in images (https://github.com/opencontainers/image-spec, "GOARCH").
+_MACHINES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "armhf": "arm"}
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Image:
     :param digest: by which a registry has it, else its id: another one as soon as the name is another image's.
     :param user: who runs in it; empty: root.
     :param config: what it says of containers made from it, as the engine's API has it.
+    :param platform: what it runs on: ``linux/amd64``.
     """
 
     name: str
@@ -30,73 +35,56 @@ class Image:
     digest: str
     user: str
     config: Mapping[str, Any] = field(default_factory=dict)
+    platform: str = ""
+
+    def is_for(self, platform: str | None) -> bool:
+        """Whether it is for a platform; ``None``: whichever."""
+        return platform is None or _system(self.platform) == _system(platform)
 
 
 class Images:
     """The images of one engine."""
 
-    def __init__(self, engine: Engine, registry: Registry | None) -> None:
-        self._engine, self._registry = engine, registry
+    def __init__(self, engine: Engine, registries: Registries) -> None:
+        self._engine, self._registries = engine, registries
 
     def find(self, name: str) -> Image | None:
         """Return an image that is there; ``None``: it is not."""
         document = self._engine.image(name)
-        return None if document is None else _image(name, document)
+        return None if document is None else read_image(name, document)
 
-    def get(self, name: str) -> Image:
-        """Return an image, fetched first where it is not there. Raises :class:`TargetRefusedError`."""
+    def get(self, name: str, own: Registry | None = None, platform: str | None = None) -> Image:
+        """Return an image, fetched first where it is not there.
+
+        :param own: a login that beats the connection's, for images of its registry.
+        :param platform: ``linux/arm64``; ``None``: what the engine has or its machine is.
+        :raises TargetRefusedError: it cannot be had, or not for this platform.
+        """
         found = self.find(name)
-        if found is not None:
+        if found is not None and found.is_for(platform):
             return found
-        self._pull(name)
-        found = self.find(name)
-        if found is None:
-            raise TargetRefusedError(f"{self._engine.name} has fetched the image {name}, and does not have it")
-        return found
-
-    def _pull(self, name: str) -> None:
-        advice = "Is the name right, with its tag, and does the connection have a login to its registry?"
-        try:
-            for line in self._engine.call(
-                f"the image {name}",
-                lambda client: client.pull(
-                    *_parts(name), stream=True, decode=True, auth_config=self._login(name), platform=None
-                ),
-            ):
-                if "error" in line:
-                    raise TargetRefusedError(
-                        f"The image {name} cannot be fetched", why=str(line["error"])[:2000], advice=advice
-                    )
-        except EngineError as error:
-            raise TargetRefusedError(f"The image {name} cannot be fetched", why=error.why, advice=advice) from None
-
-    def _login(self, name: str) -> dict[str, str] | None:
-        registry = self._registry
-        if registry is None or registry.username is None or not _is_from(name, registry.host):
-            return None
-        return {"username": registry.username, "password": registry.password or ""}
+        fetched = self._registries.fetch(name, own, platform)
+        if fetched.image is None:
+            raise TargetRefusedError(f"The image {name} cannot be fetched", why=fetched.why, advice=fetched.advice)
+        return fetched.image
 
 
-def _image(name: str, document: dict[str, Any]) -> Image:
+def read_image(name: str, document: Mapping[str, Any]) -> Image:
+    """Return the image that an engine describes."""
     digests = document.get("RepoDigests") or []
+    parts = (document.get("Os"), document.get("Architecture"), document.get("Variant"))
     return Image(
         name=name,
         id=str(document["Id"]),
         digest=str(digests[0]).partition("@")[2] if digests else str(document["Id"]),
         user=str((document.get("Config") or {}).get("User") or ""),
         config=document.get("Config") or {},
+        platform="/".join(str(part) for part in parts if part),
     )
 
 
-def _parts(name: str) -> tuple[str, str | None]:
-    """Return repository and tag (or digest) of an image's name."""
-    from docker.utils import parse_repository_tag
-
-    repository, tag = parse_repository_tag(name)
-    return repository, tag or "latest"
-
-
-def _is_from(name: str, host: str) -> bool:
-    first, slash, _ = name.partition("/")
-    named = first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
-    return named == host
+def _system(platform: str) -> tuple[str, str]:
+    """Return operating system and machine: a variant of the machine is the engine's to choose."""
+    system, _, machine = platform.lower().partition("/")
+    machine = machine.partition("/")[0]
+    return system, _MACHINES.get(machine, machine)

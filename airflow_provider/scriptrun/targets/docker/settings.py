@@ -32,6 +32,7 @@ DOCKER_FIELDS = (
     "tls_hostname",
     "registry",
     "registry_connection",
+    "share_environments",
     "base_image",
     "volume",
     "interpreter",
@@ -100,6 +101,7 @@ class DockerConnection:
     :param tls: ``None``: no TLS.
     :param registry: ``None``: none, or the one of ``registry_connection``; :meth:`whole_registry` has the outcome.
     :param registry_connection: id of an Airflow ``docker`` connection with the login.
+    :param share_environments: whether to, where a registry is named; see :attr:`shares_environments`.
     :param base_image: what environments without an image are made from.
     :param volume: the engine's volume that holds everything of ours, and begins the names of containers.
     :param interpreter: the Python in images.
@@ -117,6 +119,7 @@ class DockerConnection:
     tls: Tls | None = None
     registry: Registry | None = None
     registry_connection: str | None = None
+    share_environments: bool = True
     base_image: str = DEFAULT_BASE_IMAGE
     volume: str = DEFAULT_VOLUME
     interpreter: str = DEFAULT_INTERPRETER
@@ -142,6 +145,7 @@ class DockerConnection:
             tls=tls,
             registry=_registry(connection),
             registry_connection=fields.text(connection, "registry_connection"),
+            share_environments=_truth(connection, "share_environments") is not False,
             base_image=_matching(connection, "base_image", r"[A-Za-z0-9][\w.:/@-]*", "python:3.11-slim")
             or DEFAULT_BASE_IMAGE,
             volume=_matching(connection, "volume", r"[A-Za-z0-9][\w.-]+", DEFAULT_VOLUME) or DEFAULT_VOLUME,
@@ -154,6 +158,14 @@ class DockerConnection:
             ca_file=fields.text(connection, "ca_file"),
             proxies=_proxies(connection),
         )
+
+    @property
+    def shares_environments(self) -> bool:
+        """Whether engines share environments that were built: in the registry that this connection itself names.
+
+        Docker Hub without a path is nobody's own, and a login alone names no place for them.
+        """
+        return self.share_environments and self.registry is not None and self.registry.address != DOCKER_HUB
 
     def whole_registry(self, look_up: Callable[[str], ConnectionLike]) -> Registry | None:
         """Return the registry with its login, which another connection may hold; ``None``: there is none.

@@ -16,6 +16,7 @@ from airflow_provider.scriptrun.targets.docker.environments import Environments,
 from airflow_provider.scriptrun.targets.docker.images import Image, Images
 from airflow_provider.scriptrun.targets.docker.keeper import ROOT, Keeper
 from airflow_provider.scriptrun.targets.docker.labels import BUILD
+from airflow_provider.scriptrun.targets.docker.registry import Registries, own_login
 from airflow_provider.scriptrun.targets.host import HostTarget
 from airflow_provider.scriptrun.targets.starting import Starting
 from airflow_provider.scriptrun.targets.transports.docker import DockerTransport
@@ -60,7 +61,8 @@ class DockerTarget(HostTarget):
     ) -> None:
         self.connection = connection
         self.engine = Engine(dial)
-        self.images = Images(self.engine, registry)
+        self.registry = Registries(self.engine, registry, shares=connection.shares_environments)
+        self.images = Images(self.engine, self.registry)
         self.keeper = Keeper(
             self.engine,
             connection.volume,
@@ -84,6 +86,14 @@ class DockerTarget(HostTarget):
 
     def _starting(self, request: StartRequest) -> Starting:
         return _Contained(self, request, self.variables, self._lending)
+
+    def image(self, request: StartRequest) -> Image:
+        """Return the image that the run's environment begins with: fetched where it is not there, with the
+        environment's own login and for its platform, where it says so. Raises :class:`TargetRefusedError`.
+        """
+        named = request.environment.get("image") or {}
+        own = own_login(named, request.secret_environment)
+        return self.images.get(self.image_name(request), own, named.get("platform"))
 
     def image_name(self, request: StartRequest) -> str:
         """Return the image that the environment names, or the connection's."""
@@ -129,6 +139,8 @@ class _Contained(Starting):
         document = super()._document()
         # What an image sets is for its programs; and the volume is not a run's to clean.
         document["tools"] = self._offers()
+        registry = (self._request.environment.get("image") or {}).get("registry") or {}
+        document["secret_environment"].pop(registry.get("secret"), None)  # the engine alone needs it
         document["launch"] = {**document["launch"], "contained": True, "inherit": ["*"]}
         return document
 
