@@ -88,12 +88,16 @@ def test_a_container_that_a_person_removes_is_a_lost_run(client: Client, machine
     assert (end.status, end.reason) == (Status.FAILED, Reason.LOST)
 
 
-def test_a_container_that_a_person_stops_is_a_run_that_was_cancelled(client: Client, machine: Engine) -> None:
+def test_a_container_that_is_stopped_is_a_lost_run_as_nothing_tells_a_person_from_an_engine_that_goes(
+    client: Client, machine: Engine
+) -> None:
     started = client.start(SLEEPER)
     client.wait_for(started.run_id, "up")
     machine.container("run").stop(timeout=60)
     end = client.follow(started.run_id).end
-    assert (end.status, end.reason) == (Status.CANCELED, Reason.CANCELED)
+    assert (end.status, end.reason) == (Status.FAILED, Reason.LOST)
+    assert end.message is not None
+    assert "Its container was stopped: with docker stop, or with the engine" in end.message
 
 
 def test_a_keeper_that_a_person_removes_comes_back_and_the_run_goes_on(client: Client, machine: Engine) -> None:

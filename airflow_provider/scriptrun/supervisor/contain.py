@@ -18,7 +18,6 @@ from . import control, crash, flock, guard, journal, script, state
 from .ask import StartRequest
 from .layout import Layout
 from .protocol import frames
-from .protocol.status import Reason
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
@@ -109,8 +108,8 @@ def _refusal(layout: Layout, run: RunLayout, alive: Optional[int]) -> Optional[s
 
 
 def _leave(run: RunLayout) -> None:
-    """End the run, as a person who stops its container wants."""
-    control.tell(run.control, {"op": control.CANCEL, "reason": Reason.CANCELED.value})
+    """End the run with its container: whether a person, the engine or its machine stops it, no signal says."""
+    control.tell(run.control, {"op": control.STOP})
 
 
 def _say(descriptor: int, line: str) -> None:

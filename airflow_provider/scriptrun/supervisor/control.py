@@ -16,6 +16,8 @@ MAX_MESSAGE_BYTES = 512
 #: Nobody reads the FIFO, or there is none yet.
 _NOBODY = (errno.ENXIO, errno.ENOENT)
 CANCEL, LOOK = "cancel", "look"
+#: The engine takes its container away, and says to nobody why.
+STOP = "stop"
 
 
 def make(path: str) -> None:

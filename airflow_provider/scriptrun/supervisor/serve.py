@@ -63,6 +63,10 @@ _ADVICE = {
     refusal.NO_SPACE: "Free some space there, or name another root in the connection.",
     refusal.READ_ONLY: "Name a root in the connection that this user can write to.",
 }
+#: The root is a volume of an engine, and the path is what it is called in its containers.
+_VOLUME_ADVICE = (
+    "Free some space on the disk of the engine's machine that holds its volumes: docker system df says what takes it."
+)
 
 
 class Input:
@@ -218,6 +222,8 @@ def as_refusal(error: Exception, layout: Layout) -> Refusal:
     if isinstance(error, OSError) and error.errno in _CODES:
         code = _CODES[error.errno]
         path = error.filename if isinstance(error.filename, str) else layout.root
-        return Refusal(code, "%s: %s" % (path, os.strerror(error.errno)), _ADVICE[code])
+        is_volume = code == refusal.NO_SPACE and os.path.exists(layout.engine)
+        advice = _VOLUME_ADVICE if is_volume else _ADVICE[code]
+        return Refusal(code, "%s: %s" % (path, os.strerror(error.errno)), advice)
     diagnosis.print_exception()
     return Refusal(refusal.INTERNAL, "%s: %s" % (type(error).__name__, error))

@@ -28,6 +28,8 @@ MESSAGES = {
     Reason.ORPHANED: "It was cancelled because nobody needs it any more.",
     Reason.UNREACHABLE: "It was cancelled because its target could not be reached for too long.",
 }
+#: No cancel: only a task's state decides about that, and a signal says nothing of it.
+STOPPED = "Its container was stopped: with docker stop, or with the engine or its machine."
 
 
 class Watch:
@@ -92,6 +94,8 @@ class Watch:
                 except ValueError:
                     reason = Reason.CANCELED
                 self.end(reason, MESSAGES.get(reason, MESSAGES[Reason.CANCELED]))
+            elif message.get("op") == control.STOP:
+                self.end(Reason.LOST, STOPPED)
 
     def _look_at_the_clock(self) -> None:
         now = time.monotonic()

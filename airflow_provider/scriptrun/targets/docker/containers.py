@@ -10,7 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from airflow_provider.scriptrun.errors import ProtocolError, TargetRefusedError, TargetUnreachableError
+from airflow_provider.scriptrun.errors import (
+    ProtocolError,
+    TargetError,
+    TargetRefusedError,
+    TargetUnreachableError,
+)
 from airflow_provider.scriptrun.supervisor.protocol import frames
 from airflow_provider.scriptrun.targets.docker.engine import SUBPATH_API, Engine, EngineError
 from airflow_provider.scriptrun.targets.docker.keeper import CONFLICT, NOT_FOUND, ROOT
@@ -115,8 +120,9 @@ class Launcher:
             time.sleep(LOOK_S)
 
     def _make(self, client: Any, name: str, box: Box) -> Any:
+        goes = box.kind == RUN and not self._engine.restores_live()  # see remains.py
         host_config = client.create_host_config(
-            auto_remove=box.kind == RUN, log_config={"Type": "none"}, **self._mounts(box), **self._rest(box)
+            auto_remove=goes, log_config={"Type": "none"}, **self._mounts(box), **self._rest(box)
         )
         folder = f"{ROOT}/supervisor/{box.version}"
         return client.create_container(
@@ -178,7 +184,7 @@ class Launcher:
         try:
             with suppress(BrokenPipeError, ConnectionResetError):  # it has ended; what it said tells why
                 stream.write(buffer.getvalue(), PATIENCE_S)
-            answer = _line(stream)
+            answer = stream.line(_MAX_ANSWER_BYTES, PATIENCE_S)
         except TimeoutError:
             raise TargetUnreachableError(
                 f"The container {name} was started and says nothing for {PATIENCE_S:.0f} s",
@@ -219,23 +225,11 @@ class Launcher:
 
     def _remove_unstarted(self, identifier: str) -> None:
         """Remove a container that never came to run; one that runs is left to itself."""
-        with suppress(EngineError, TargetUnreachableError):
+        with suppress(TargetError):
             there = self._engine.container(identifier)
             if there is not None and there["State"]["Status"] in ("created", "dead"):
                 self._remove(identifier)
 
     def _remove(self, identifier: str) -> None:
-        with suppress(EngineError):  # it is being removed
+        with suppress(TargetRefusedError):  # it is being removed
             self._engine.call("a container's removal", lambda client: client.remove_container(identifier, v=True))
-
-
-def _line(stream: EngineStream) -> str:
-    """Return the first line of its output; what there is, when it ends before."""
-    output = b""
-    deadline = time.monotonic() + PATIENCE_S
-    while b"\n" not in output and len(output) < _MAX_ANSWER_BYTES:
-        chunk = stream.read(4096, max(0.0, deadline - time.monotonic()))
-        if not chunk:
-            break
-        output += chunk
-    return output.partition(b"\n")[0].decode("utf-8", "replace")

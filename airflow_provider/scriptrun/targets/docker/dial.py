@@ -9,7 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from airflow_provider.scriptrun.errors import ConfigurationError, TargetRefusedError, TargetUnreachableError
+from airflow_provider.scriptrun.errors import TargetRefusedError, TargetUnreachableError
+from airflow_provider.scriptrun.targets.docker import permission
+from airflow_provider.scriptrun.targets.docker import tls as _tls
 
 if TYPE_CHECKING:
     from airflow_provider.scriptrun.targets.docker.settings import Tls
@@ -37,8 +39,11 @@ class Dial(Protocol):
     def dial(self) -> socket.socket:
         """Return a new stream. Raises :class:`TargetUnreachableError`, :class:`TargetRefusedError`."""
 
-    def trouble(self) -> Exception | None:
-        """Return why the latest stream has ended without a word, where that is known here alone."""
+    def trouble(self, error: Exception) -> Exception | None:
+        """Return why a stream has ended without a word, where that is known here alone.
+
+        :param error: what whoever used it ran into.
+        """
 
     def close(self) -> None:
         """Let go of what streams share. Safe to call twice."""
@@ -66,10 +71,7 @@ class UnixDial:
             stream.connect(self.path)
         except PermissionError:
             stream.close()
-            raise TargetRefusedError(
-                f"{self.path} may not be used by this user",
-                advice="Add the user that Airflow runs as to the group that owns the socket, often docker.",
-            ) from None
+            raise permission.refusal(self.path) from None
         except OSError as error:
             stream.close()
             raise TargetUnreachableError(
@@ -79,8 +81,9 @@ class UnixDial:
             ) from None
         return stream
 
-    def trouble(self) -> Exception | None:
+    def trouble(self, error: Exception) -> Exception | None:
         """See :class:`Dial`."""
+        del error
         return None
 
     def close(self) -> None:
@@ -114,51 +117,29 @@ class TcpDial:
 
     def _secured(self, stream: socket.socket, tls: Tls) -> socket.socket:
         if self._context is None:
-            self._context = _context(tls)
+            self._context = _tls.context(tls)
         try:
             return self._context.wrap_socket(stream, server_hostname=tls.hostname or self._host)
-        except ssl.SSLCertVerificationError as error:
-            stream.close()
-            raise TargetRefusedError(
-                f"The certificate of {self.name} is not to be trusted",
-                why=error.verify_message,
-                advice="Is tls_ca_file the authority that signed it, and tls_hostname a name that it is for?",
-            ) from None
         except ssl.SSLError as error:
             stream.close()
-            raise TargetRefusedError(
-                f"TLS with {self.name} failed",
-                why=error.reason or str(error),
-                advice="Does this port speak TLS, and is tls_cert_file a certificate that the engine accepts?",
-            ) from None
+            raise _tls.trouble(error, self.name, tls) from None
         except OSError as error:
             stream.close()
-            raise TargetUnreachableError(f"The connection to {self.name} broke", why=str(error)) from None
+            raise TargetUnreachableError(
+                f"The connection to {self.name} broke before TLS was there",
+                why=str(error),
+                advice="Does this port speak TLS, and does a firewall let us through?",
+            ) from None
 
-    def trouble(self) -> Exception | None:
+    def trouble(self, error: Exception) -> Exception | None:
         """See :class:`Dial`."""
-        return None
+        found = _tls.cause(error)
+        if found is None or self._tls is None or not _tls.is_alert(found):
+            return None  # once TLS was there, it is the connection that broke
+        return _tls.trouble(found, self.name, self._tls)
 
     def close(self) -> None:
         """See :class:`Dial`."""
-
-
-def _context(tls: Tls) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-        if not tls.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if tls.cert_file:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-    except (OSError, ssl.SSLError) as error:
-        paths = ", ".join(path for path in (tls.ca_file, tls.cert_file, tls.key_file) if path)
-        raise ConfigurationError(
-            f"The TLS files of the connection cannot be used: {paths}",
-            why=str(error),
-            advice="They are PEM files on the worker: an authority, a certificate and its key.",
-        ) from None
-    return context
 
 
 class CommandDial:
@@ -183,8 +164,9 @@ class CommandDial:
             threading.Thread(target=pump, args=(theirs, process), name="docker-dial", daemon=True).start()
         return ours
 
-    def trouble(self) -> Exception | None:
+    def trouble(self, error: Exception) -> Exception | None:
         """See :class:`Dial`."""
+        del error
         return self._trouble
 
     def close(self) -> None:

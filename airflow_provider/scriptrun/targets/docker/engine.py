@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import ssl
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +26,9 @@ PATIENCE_S = 120.0
 VOLUME_LABEL = "scriptrun.volume"
 #: The first API version that mounts a part of a volume.
 SUBPATH_API = (1, 45)
+BAD_REQUEST = 400
+#: What a server with TLS answers, in the clear, to whoever comes without (Go's net/http).
+TLS_WANTED = "HTTP request to an HTTPS server"
 
 
 class EngineError(TargetRefusedError):
@@ -38,6 +42,10 @@ class EngineError(TargetRefusedError):
         self.code = code
 
 
+class EngineFullError(TargetRefusedError):
+    """The disk that the engine keeps its data on is full."""
+
+
 class Engine:
     """One engine. Safe to use from several threads; nothing is contacted before the first call."""
 
@@ -47,11 +55,19 @@ class Engine:
         self._lock = threading.Lock()
         self._client: APIClient | None = None
         self._owner = os.getpid()
+        self._restores_live: bool | None = None
 
     @property
     def api_version(self) -> tuple[int, ...]:
         """The version that both sides speak."""
         return tuple(int(part) for part in self.client().api_version.split("."))
+
+    def restores_live(self) -> bool:
+        """Whether its containers go on while it is stopped (live-restore). Raises what :meth:`call` does."""
+        if self._restores_live is None:
+            described = self.call("its description", lambda client: client.info())
+            self._restores_live = bool(described.get("LiveRestoreEnabled"))
+        return self._restores_live
 
     def client(self) -> APIClient:
         """Return Docker's client. Raises what :meth:`call` does."""
@@ -69,6 +85,7 @@ class Engine:
 
         :param what: what is asked for, for messages: "the image x".
         :raises EngineError: the engine refused.
+        :raises EngineFullError: its disk is full.
         :raises TargetUnreachableError: it cannot be reached, or the connection broke.
         """
         client = self.client()
@@ -115,20 +132,46 @@ class Engine:
         try:
             yield
         except APIError as error:
-            code = error.status_code or 0
-            text = (error.explanation or str(error)).strip()
-            raise EngineError(f"{self._name()} refused {what}", code=code, why=text[:2000]) from None
-        except (RequestException, HTTPError, TimeoutError, ConnectionError) as error:
+            raise self._refused(what, error.status_code or 0, (error.explanation or str(error)).strip()) from None
+        except (RequestException, HTTPError, TimeoutError, ConnectionError, ssl.SSLError) as error:
             raise (
                 _from_chain(error)
-                or self._dial.trouble()
+                or self._dial.trouble(error)
                 or TargetUnreachableError(f"{self._name()} could not be asked for {what}", why=_reason(error))
             ) from None
         except DockerException as error:
             raise TargetRefusedError(f"{self._name()} cannot be used", why=str(error)[:2000]) from None
 
+    def _refused(self, what: str, code: int, text: str) -> TargetRefusedError:
+        if is_full(text):
+            return full(self.name, f"{self._name()} has no space left for {what}", text)
+        if code == BAD_REQUEST and TLS_WANTED in text:
+            return TargetRefusedError(
+                f"{self._name()} speaks TLS on this port, and the connection says nothing of TLS",
+                why=text[:2000],
+                advice="Name tls_ca_file in it, with tls_cert_file and tls_key_file where the engine asks for a "
+                "certificate; or set tls_verify to true, if this system trusts who signed the engine's.",
+            )
+        return EngineError(f"{self._name()} refused {what}", code=code, why=text[:2000])
+
     def _name(self) -> str:
         return self.name[:1].upper() + self.name[1:]
+
+
+def is_full(text: str) -> bool:
+    """Whether an engine's words say that its disk is full, or a quota is."""
+    lowered = text.lower()
+    return "no space left on device" in lowered or "disk quota exceeded" in lowered
+
+
+def full(engine: str, what: str, why: str) -> EngineFullError:
+    """Return the error of a full disk. ``engine``: its name."""
+    return EngineFullError(
+        what,
+        why=why[:2000],
+        advice=f"Free some on the disk that {engine} keeps its data on: docker system df says what takes it, "
+        "docker system prune removes what nothing uses.",
+    )
 
 
 def _from_chain(error: BaseException | None) -> Exception | None:

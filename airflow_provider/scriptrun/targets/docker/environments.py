@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider.scriptrun.errors import TargetRefusedError, UnknownRunError
+from airflow_provider.scriptrun.errors import TargetError, TargetRefusedError, UnknownRunError
 from airflow_provider.scriptrun.supervisor.protocol.canonical import canonical_json, digest
 from airflow_provider.scriptrun.targets import parse
 from airflow_provider.scriptrun.targets.docker.engine import EngineError
@@ -140,7 +140,7 @@ class Environments:
 
     def _remove(self, container: str) -> None:
         """Remove a container whose build is over, or never began; its first process may still be about to leave."""
-        with suppress(EngineError):  # another one is at it
+        with suppress(TargetError):  # another one is at it
             self._target.engine.call(
                 "a container's removal", lambda client: client.remove_container(container, v=True, force=True)
             )
@@ -187,8 +187,12 @@ class Environments:
             },
         }  # fmt: skip
         repository, _, version = tag.rpartition(":")
-        engine.call(f"the image {tag}", lambda client: client.commit(container, repository, tag=version, conf=config))
-        self._remove(container)
+        try:
+            engine.call(
+                f"the image {tag}", lambda client: client.commit(container, repository, tag=version, conf=config)
+            )
+        finally:
+            self._remove(container)
         image = images.find(tag)
         if image is None:
             raise TargetRefusedError(f"{engine.name} has made the image {tag}, and does not have it")

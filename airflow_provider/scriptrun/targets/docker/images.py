@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import TargetRefusedError
+from airflow_provider.scriptrun.targets.docker.engine import full, is_full
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +66,8 @@ class Images:
             return found
         fetched = self._registries.fetch(name, own, platform)
         if fetched.image is None:
+            if is_full(fetched.why or ""):
+                raise full(self._engine.name, f"There is no space left for the image {name}", fetched.why or "")
             raise TargetRefusedError(f"The image {name} cannot be fetched", why=fetched.why, advice=fetched.advice)
         return fetched.image
 

@@ -60,6 +60,20 @@ class EngineStream:
         del self._output[:size]
         return data
 
+    def line(self, limit: int, timeout_s: float) -> str:
+        """Return the first line of its standard output, of at most ``limit`` bytes; what there is, when it ends before.
+
+        Raises what :meth:`read` raises.
+        """
+        output = b""
+        deadline = time.monotonic() + timeout_s
+        while b"\n" not in output and len(output) < limit:
+            chunk = self.read(limit, max(0.0, deadline - time.monotonic()))
+            if not chunk:
+                break
+            output += chunk
+        return output[:limit].partition(b"\n")[0].decode("utf-8", "replace")
+
     def drain(self) -> None:
         """Take in what has come, without waiting."""
         with suppress(TimeoutError, OSError):
@@ -176,7 +190,8 @@ def _exchange(
     """Send a request; return the answer's status, its headers, and what came behind them."""
     connection.settimeout(HEAD_PATIENCE_S)
     lines = (f"{method} {path} HTTP/1.1", "Host: docker", f"Content-Length: {len(body)}", *headers, "", "")
-    connection.sendall("\r\n".join(lines).encode("ascii") + body)
+    with suppress(BrokenPipeError, ConnectionResetError):  # what it said before it closed says why
+        connection.sendall("\r\n".join(lines).encode("ascii") + body)
     received = b""
     while b"\r\n\r\n" not in received:
         data = connection.recv(_READ_BYTES)

@@ -9,6 +9,7 @@ from airflow_provider.scriptrun.errors import NotSupportedError, ProtocolError
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason
 from airflow_provider.scriptrun.targets import parse
 from airflow_provider.scriptrun.targets.archive import supervisor_archive
+from airflow_provider.scriptrun.targets.contract import DEFAULT_CANCEL_WAIT_S, DEFAULT_POLL_BYTES, DEFAULT_POLL_WAIT_S
 from airflow_provider.scriptrun.targets.docker import options
 from airflow_provider.scriptrun.targets.docker.containers import Box, Launcher
 from airflow_provider.scriptrun.targets.docker.engine import Engine
@@ -17,19 +18,23 @@ from airflow_provider.scriptrun.targets.docker.images import Image, Images
 from airflow_provider.scriptrun.targets.docker.keeper import ROOT, Keeper
 from airflow_provider.scriptrun.targets.docker.labels import BUILD
 from airflow_provider.scriptrun.targets.docker.registry import Registries, own_login
+from airflow_provider.scriptrun.targets.docker.remains import Remains
 from airflow_provider.scriptrun.targets.host import HostTarget
 from airflow_provider.scriptrun.targets.starting import Starting
 from airflow_provider.scriptrun.targets.transports.docker import DockerTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from airflow_provider.scriptrun.targets.docker.dial import Dial
     from airflow_provider.scriptrun.targets.docker.settings import DockerConnection, Registry
     from airflow_provider.scriptrun.targets.lending import Lending
+    from airflow_provider.scriptrun.targets.news import Cursor, News
     from airflow_provider.scriptrun.targets.remembered import RememberedHosts
     from airflow_provider.scriptrun.targets.request import StartRequest
     from airflow_provider.scriptrun.targets.session import Session
+    from airflow_provider.scriptrun.targets.status import RunStatus
+    from airflow_provider.scriptrun.targets.wake import Wake
 
 #: Of the answer to a start, see ``supervisor/start.py``.
 _PREPARED = "prepared"
@@ -70,6 +75,7 @@ class DockerTarget(HostTarget):
             lambda: self.images.get(connection.base_image).id,
         )
         self.launcher = Launcher(self.engine, self.keeper, connection.volume)
+        self.remains = Remains(self.engine, connection.volume)
         super().__init__(
             DockerTransport(self.engine, self.keeper),
             name=connection.name,
@@ -94,6 +100,35 @@ class DockerTarget(HostTarget):
         named = request.environment.get("image") or {}
         own = own_login(named, request.secret_environment)
         return self.images.get(self.image_name(request), own, named.get("platform"))
+
+    def poll(
+        self,
+        cursors: Iterable[Cursor],
+        *,
+        wait_s: float = DEFAULT_POLL_WAIT_S,
+        max_bytes: int = DEFAULT_POLL_BYTES,
+        wake: Wake | None = None,
+    ) -> list[News]:
+        """See :meth:`ComputeTarget.poll`."""
+        news = super().poll(cursors, wait_s=wait_s, max_bytes=max_bytes, wake=wake)
+        self._see_off({one.run_id: one.status for one in news})
+        return news
+
+    def cancel(
+        self,
+        run_id: str,
+        *,
+        lineage: str | None = None,
+        reason: Reason = Reason.CANCELED,
+        wait_s: float = DEFAULT_CANCEL_WAIT_S,
+    ) -> RunStatus:
+        """See :meth:`ComputeTarget.cancel`."""
+        status = super().cancel(run_id, lineage=lineage, reason=reason, wait_s=wait_s)
+        self._see_off({run_id: status})
+        return status
+
+    def _see_off(self, seen: Mapping[str, RunStatus | None]) -> None:
+        self.remains.remove(run for run, status in seen.items() if status is not None and status.status.is_terminal)
 
     def image_name(self, request: StartRequest) -> str:
         """Return the image that the environment names, or the connection's."""
@@ -172,6 +207,7 @@ class _Contained(Starting):
         request["limits"] = {name: None if "budget" in name or name == "environment_age_s" else value
                              for name, value in request["limits"].items()}  # fmt: skip
         is_ours = self._target.launcher.launch(box, request)
+        self._target.remains.sweep()
         statuses = parse.Fields(session.ask({"op": "status", "runs": [run_id]}), "the status of runs").inner("runs")
         return {
             "outcome": "accepted",
