@@ -30,6 +30,7 @@ Answer = TypeVar("Answer")
 HEAD_PATIENCE_S = 60.0
 _MAX_HEAD_BYTES = 64 * 1024
 _READ_BYTES = 256 * 1024
+_HTTP = b"HTTP/"
 _HEADER = struct.Struct(">BxxxL")
 _STDOUT, _STDERR = 1, 2
 _SWITCHING, _OK = 101, 200
@@ -198,11 +199,13 @@ def _exchange(
         if not data:
             raise ConnectionResetError("the engine closed the connection")
         received += data
+        if not received.startswith(_HTTP[: len(received)]):
+            raise ConnectionResetError(f"no engine answers {received[:100]!r}")
         if len(received) > _MAX_HEAD_BYTES + _READ_BYTES:
             raise ConnectionResetError("no engine answers with so long a head")
     head, _, rest = received.partition(b"\r\n\r\n")
     status, *fields = head.decode("latin-1").split("\r\n")
-    code = status.split(" ")[1] if status.startswith("HTTP/") and " " in status else ""
+    code = status.split(" ")[1] if " " in status else ""
     if not code.isdigit():
         raise ConnectionResetError(f"no engine answers {status[:100]!r}")
     named = (field.partition(":") for field in fields)
