@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.hooks.scriptrun import ScriptRunHook
+
+if TYPE_CHECKING:
+    from airflow_provider.scriptrun.targets.contract import TargetFacts
 
 
 class ScriptRunDockerHook(ScriptRunHook):
@@ -16,3 +19,8 @@ class ScriptRunDockerHook(ScriptRunHook):
 
     def __init__(self, scriptrun_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(scriptrun_conn_id, **kwargs)
+
+    def _told(self, facts: TargetFacts) -> str:
+        from airflow_provider.scriptrun.targets.findings import summarize
+
+        return summarize(facts)

@@ -51,8 +51,11 @@ class ScriptRunHook(BaseHook):
             facts = self.check()
         except ScriptRunError as error:
             return False, str(error)
+        return True, self._told(facts)
+
+    def _told(self, facts: TargetFacts) -> str:
         # the web interface shows it all in one paragraph
-        return True, "\n".join(line if line.endswith(".") else f"{line}." for line in str(facts).splitlines())
+        return "\n".join(line if line.endswith(".") else f"{line}." for line in str(facts).splitlines())
 
     def clean(self) -> Mapping[str, int]:
         """Remove from the target what is over the ``[scriptrun]`` budgets and ages, now; return how much of what.

@@ -28,6 +28,11 @@ class Trouble(enum.Enum):
     LITTLE_SPACE = "little_space"
     FEW_INODES = "few_inodes"
     NO_BUILDER = "no_builder"  #: environments from pip requirements cannot be built
+    REGISTRY = "registry"  #: the connection's registry does not let us in, or nobody can tell
+    OLD_ENGINE = "old_engine"  #: it lacks what we may ask of it
+    NO_MEMORY_LIMIT = "no_memory_limit"
+    NO_SWAP_LIMIT = "no_swap_limit"
+    ENGINE = "engine"  #: what it warns of itself
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,7 @@ class Details:
 def describe(facts: TargetFacts) -> str:
     """Return the facts and warnings in a few lines: what the Test button shows."""
     lines = [
+        *_engine(facts),
         f"{facts.host.name or facts.host.id}: {_system(facts)}",
         f"{facts.implementation} {facts.python} ({facts.interpreter}), as {facts.user}",
         f"root {facts.root}{_space(facts)}",
@@ -123,6 +129,24 @@ def describe(facts: TargetFacts) -> str:
     if facts.details is not None:
         lines.append(f"clock: {_clock(facts.details.clock_ahead_s)}")
     return "\n".join(lines + [f"Warning: {warning}" for warning in facts.warnings])
+
+
+def summarize(facts: TargetFacts) -> str:
+    """Return the same in one line; of an engine, without what is so in the container of its base image."""
+    lines = describe(facts).splitlines()
+    if facts.engine is not None:
+        lines = [*_engine(facts), *(f"Warning: {warning}" for warning in facts.warnings)]
+    return " ".join(line if line.endswith((".", "?")) else f"{line}." for line in lines)
+
+
+def gigabytes(count: int) -> str:
+    """Return a number of bytes for people."""
+    return f"{count / GIGABYTE:.1f}"
+
+
+def _engine(facts: TargetFacts) -> list[str]:
+    disk = facts.details.disk if facts.details is not None else None
+    return [] if facts.engine is None else facts.engine.lines(disk)
 
 
 def _system(facts: TargetFacts) -> str:

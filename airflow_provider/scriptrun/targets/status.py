@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
+    from airflow_provider.scriptrun.targets.docker.engine_facts import EngineFacts
     from airflow_provider.scriptrun.targets.findings import Details, TargetWarning
     from airflow_provider.scriptrun.targets.request import Attempt
 
@@ -92,6 +93,7 @@ class TargetFacts:
     :param tools: program name -> absolute path on the target (``uv``, ``conda``, ``docker``, ...).
     :param free_bytes: on the file system of the root.
     :param details: what only a check finds out.
+    :param engine: of the target's containers, where a check found one; the other fields are of a container then.
     :param warnings: what a check found that will bite later.
     """
 
@@ -109,6 +111,7 @@ class TargetFacts:
     tools: Mapping[str, str] = field(default_factory=dict)
     free_bytes: int | None = None
     details: Details | None = field(default=None, compare=False)
+    engine: EngineFacts | None = field(default=None, compare=False)
     warnings: tuple[TargetWarning, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import expect
 
-from airflow_provider.scriptrun.get_provider_info import get_provider_info
 from scripts.airflow_home import free_port
 from scripts.airflow_services import AirflowServices
 from scripts.private_sshd import PrivateSshd
 from tests import components
-from tests.e2e.browser.site import Form, Site
+from tests.e2e.browser.connections import check_fields, described, new_connection, press_test, row
+from tests.e2e.browser.site import Site
 from tests.e2e.lane import E2E
 
 pytestmark = [*E2E, pytest.mark.needs("chromium")]
 
-(KIND,) = [kind for kind in get_provider_info()["connection-types"] if kind["connection-type"] == "scriptrun_ssh"]
-FIELDS: dict[str, dict[str, Any]] = KIND["conn-fields"]
+KIND = described("scriptrun_ssh")
 #: Airflow's own fields, which it has for every type of connection, and what they are called in ours.
 STANDARD = {"host": "Host", "port": "Port", "login": "User", "password": "Password"}
 
@@ -41,57 +38,23 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("gpu1") / "scriptrun"
 
 
-def new_connection(site: Site, connection_id: str) -> Form:
-    """Open the form and choose the type by the name that a person reads."""
-    site.go("/connections")
-    site.button("Add Connection").click()
-    form = site.form()
-    form.text("Connection ID").fill(connection_id)
-    form.choice("Connection Type").fill("Script run")
-    form.dialog.get_by_role("option", name=KIND["hook-name"], exact=True).click()
-    expect(form.text("Host")).to_be_visible()
-    return form
-
-
-def row(site: Site, connection_id: str) -> Locator:
-    return site.page.get_by_role("row").filter(has_text=connection_id)
-
-
-def press_test(site: Site, connection_id: str) -> dict[str, Any]:
-    """Press the Test button; return what the hook answered."""
-    with site.page.expect_response(re.compile("/connections/test$")) as answer:
-        row(site, connection_id).get_by_role("button", name="Test Connection").click()
-    found: dict[str, Any] = answer.value.json()
-    return found
-
-
 def test_the_form_of_an_ssh_connection_has_the_fields_that_the_provider_describes(
     site: Site, connection_id: str
 ) -> None:
-    form = new_connection(site, connection_id)
+    form = new_connection(site, KIND, connection_id)
     placeholders = KIND["ui-field-behaviour"]["placeholders"]
     for name, label in STANDARD.items():
         expect(form.field(label).locator("input")).to_have_attribute("placeholder", placeholders[name])
     assert form.field("Login").count() == 0, "it is called User"
     assert form.field("Schema").count() == 0, "it is hidden"
     site.picture("connection-form")
-    for name, described in FIELDS.items():
-        form.open_section(described["schema"]["section"])
-        field = form.field(described["label"])
-        expect(field).to_be_visible()
-        expect(field).to_contain_text(described["description"])
-        default = described["schema"].get("default")
-        if isinstance(default, bool):
-            expect(form.switch(described["label"])).to_be_checked(checked=default)
-        elif default is not None:
-            expect(form.number(described["label"])).to_have_value(str(default))
-        assert name in form.field(described["label"]).inner_html(), "the field of this name, under this label"
+    check_fields(form, KIND["conn-fields"])
 
 
 def test_a_connection_that_was_filled_in_is_saved_and_tested(
     site: Site, airflow: AirflowServices, server: PrivateSshd, connection_id: str, root: Path
 ) -> None:
-    form = new_connection(site, connection_id)
+    form = new_connection(site, KIND, connection_id)
     form.text("Description").fill("Two GPUs, for the retention team")
     form.text("Host").fill("127.0.0.1")
     form.number("Port").fill(str(server.port))
@@ -121,7 +84,7 @@ def test_a_connection_that_was_filled_in_is_saved_and_tested(
 def test_the_test_button_says_what_is_wrong_and_an_edited_connection_keeps_its_key(
     site: Site, airflow: AirflowServices, server: PrivateSshd, connection_id: str, root: Path
 ) -> None:
-    form = new_connection(site, connection_id)
+    form = new_connection(site, KIND, connection_id)
     form.text("Host").fill("127.0.0.1")
     closed = free_port()
     form.number("Port").fill(str(closed))

@@ -41,7 +41,7 @@ class Registries:
     """
 
     def __init__(self, engine: Engine, connection: Registry | None, *, shares: bool = False) -> None:
-        self._engine, self._connection = engine, connection
+        self._engine, self.connection = engine, connection
         self._shares = shares and connection is not None and connection.address != DOCKER_HUB
 
     def login_for(self, name: str, own: Registry | None = None) -> Registry | None:
@@ -50,7 +50,7 @@ class Registries:
         :param own: of an environment: beats the connection's.
         """
         host = host_of(name)
-        found = next((one for one in (own, self._connection) if one is not None and one.host == host), None)
+        found = next((one for one in (own, self.connection) if one is not None and one.host == host), None)
         return None if found is None or found.username is None else found
 
     def look(self, name: str, own: Registry | None = None) -> Found:
@@ -73,7 +73,7 @@ class Registries:
 
         No is a login that it refuses, or that it lets nobody in without one. Raises what :meth:`look` does.
         """
-        own = self._connection
+        own = self.connection
         if own is None:
             return None
         if own.username is not None:
@@ -146,10 +146,10 @@ class Registries:
 
         ``None``: the connection shares none. Its path is one word: not every registry has folders in folders.
         """
-        if not self._shares or self._connection is None:
+        if not self._shares or self.connection is None:
             return None
         repository, version = split(tag)
-        return f"{self._connection.address}/{repository.replace('/', '-')}:{version}"
+        return f"{self.connection.address}/{repository.replace('/', '-')}:{version}"
 
     def fetch_shared(self, tag: str) -> Found:
         """Bring an image of ours onto the engine, under ``tag``. :attr:`Answer.NO` where nothing is shared.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.targets.remembered import RememberedHosts
     from airflow_provider.scriptrun.targets.request import StartRequest
     from airflow_provider.scriptrun.targets.session import Session
-    from airflow_provider.scriptrun.targets.status import RunStatus
+    from airflow_provider.scriptrun.targets.status import RunStatus, TargetFacts
     from airflow_provider.scriptrun.targets.wake import Wake
 
 #: Of the answer to a start, see ``supervisor/start.py``.
@@ -89,6 +89,13 @@ class DockerTarget(HostTarget):
         )
         self.root = f"volume:{connection.volume}"
         self.index_url, self.ca_file = connection.index_url, connection.ca_file
+
+    def check(self) -> TargetFacts:
+        """See :meth:`ComputeTarget.check`; with what the engine and its registry say. The base image is fetched."""
+        from airflow_provider.scriptrun.targets.docker.checking import ask_engine, complete
+
+        engine = ask_engine(self)
+        return complete(super().check(), engine)
 
     def _starting(self, request: StartRequest) -> Starting:
         return _Contained(self, request, self.variables, self._lending)
