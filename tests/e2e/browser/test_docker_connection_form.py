@@ -39,10 +39,10 @@ def test_an_engine_is_described_saved_and_tested(
         if placeholder is not None:
             expect(form.field(label).locator("input")).to_have_attribute("placeholder", placeholder)
     assert form.field("Schema").count() == 0, "it is hidden"
-    check_fields(form, KIND["conn-fields"])
     form.text("Engine").fill(engine)
     form.text("Registry user").fill(USER)
     form.text("Registry password").fill(PASSWORD)
+    check_fields(form, KIND["conn-fields"])
     form.open_section("Registry")
     form.text("Registry").fill(image_registry.address)
     form.open_section("Images")
