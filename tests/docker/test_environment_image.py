@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from airflow_provider.scriptrun import Environment, Experiment, ScriptRunConfig, Workspace
-from airflow_provider.scriptrun.errors import NotSupportedError
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.slow]
 
@@ -45,9 +44,3 @@ def test_a_script_runs_as_the_user_whom_its_image_names(
     environment.python.user_managed_dependencies = True
     flavour, _, number = run(source, environment, connection, tmp_path / "workspace").split()
     assert (flavour, number != "0") == ("None", True)
-
-
-def test_a_dockerfile_is_refused_before_anything_runs(source: Path, connection: str, tmp_path: Path) -> None:
-    environment = Environment.from_dockerfile("built", "FROM scriptrun/test-base\nRUN true\n")
-    with pytest.raises(NotSupportedError, match="from_docker_image"):
-        run(source, environment, connection, tmp_path / "workspace")

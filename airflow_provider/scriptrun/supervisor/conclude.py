@@ -1,7 +1,8 @@
 """The ``conclude`` request: the verdict of a run that was prepared and cannot begin, as its environment was not made.
 
-``{"op": "conclude", "run", "build", "error"}``. ``build`` names the run that built the environment: what that printed
-is what preparing this one has printed. Without an ``error`` nothing but that is kept.
+``{"op": "conclude", "run", "output", "build", "error"}``. What preparing the run has printed is ``output``, text from
+the worker, and then what the run printed that built the environment, which ``build`` names; either may be missing.
+Without an ``error`` nothing but that is kept.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ def _conclude(layout: Layout, run_id: str, request: Dict[str, Any]) -> None:
     try:
         if journal.read(run) is not None or os.path.lexists(run.begun) or state.read_tombstone(layout, run_id):
             return
-        if request.get("build"):
-            with contextlib.suppress(FileNotFoundError), open(layout.run(request["build"]).build_log, "rb") as file:
-                write_atomic(run.build_log, file.read(_MAX_LOG_BYTES))
+        printed = _printed(layout, request)
+        if printed:
+            write_atomic(run.build_log, printed)
         error = request.get("error")
         if not isinstance(error, dict):
             return
@@ -63,3 +64,12 @@ def _conclude(layout: Layout, run_id: str, request: Dict[str, Any]) -> None:
         book.drop_reserve()
     finally:
         os.close(alive)
+
+
+def _printed(layout: Layout, request: Dict[str, Any]) -> bytes:
+    output = request.get("output")
+    printed = output.encode("utf-8", "replace")[-_MAX_LOG_BYTES:] if isinstance(output, str) else b""
+    if request.get("build"):
+        with contextlib.suppress(FileNotFoundError), open(layout.run(request["build"]).build_log, "rb") as file:
+            printed += file.read(_MAX_LOG_BYTES)
+    return printed

@@ -115,6 +115,7 @@ class Layout:
         self.incoming = os.path.join(self.root, "incoming")  #: half-received manifests and blobs
         self.trash = os.path.join(self.root, "trash")  #: what was moved out of the way to be removed
         self.environments = os.path.join(self.root, "environments")
+        self.images = os.path.join(self.root, "images")  #: notes of images that workers have made in an engine
         self.locks = os.path.join(self.root, "locks")  #: resolved requirement locks
         self.tools = os.path.join(self.root, "tools")  #: programs that workers have lent
         self.supervisors = os.path.join(self.root, "supervisor")
@@ -177,6 +178,10 @@ class Layout:
     def environment_flock(self, key: str) -> str:
         """Return ``locks/<key>.flock``: held by who resolves the recipe, or builds the environment, of this key."""
         return self.environment_lock(key) + ".flock"
+
+    def image(self, key: str) -> str:
+        """Return ``images/<key>``: what is noted of an image; modified when it was wanted last."""
+        return os.path.join(self.images, check_sha256(key))
 
     def interpreter_facts(self, path: str) -> str:
         """Return where it is kept what the interpreter at ``path`` said of itself."""

@@ -49,6 +49,41 @@ class Dial(Protocol):
         """Let go of what streams share. Safe to call twice."""
 
 
+class Severable:
+    """A way whose streams can be ended, from any thread.
+
+    :param dial: the way.
+    """
+
+    def __init__(self, dial: Dial) -> None:
+        self.name = dial.name
+        self._dial = dial
+        self._streams: list[socket.socket] = []
+        self._is_severed = False
+
+    def dial(self) -> socket.socket:
+        """See :class:`Dial`."""
+        stream = self._dial.dial()
+        self._streams.append(stream)
+        if self._is_severed:
+            self.sever()
+        return stream
+
+    def trouble(self, error: Exception) -> Exception | None:
+        """See :class:`Dial`."""
+        return self._dial.trouble(error)
+
+    def close(self) -> None:
+        """See :class:`Dial`. What the way itself shares is others' as well, and stays."""
+
+    def sever(self) -> None:
+        """End all streams: whoever reads or writes one finds its connection broken. Safe to call twice."""
+        self._is_severed = True
+        for stream in list(self._streams):
+            with suppress(OSError):
+                stream.shutdown(socket.SHUT_RDWR)
+
+
 @dataclass(frozen=True)
 class UnixDial:
     """A socket of this machine.

@@ -51,7 +51,7 @@ class Engine:
 
     def __init__(self, dial: Dial) -> None:
         self.name = dial.name
-        self._dial = dial
+        self.dial = self._dial = dial
         self._lock = threading.Lock()
         self._client: APIClient | None = None
         self._owner = os.getpid()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import TargetRefusedError
-from airflow_provider.scriptrun.targets.docker.engine import full, is_full
+from airflow_provider.scriptrun.targets.docker.engine import EngineError, full, is_full
+from airflow_provider.scriptrun.targets.docker.labels import BASE, ENVIRONMENT, image_tag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +31,7 @@ class Image:
     :param user: who runs in it; empty: root.
     :param config: what it says of containers made from it, as the engine's API has it.
     :param platform: what it runs on: ``linux/amd64``.
+    :param size: bytes, with all that it shares with others.
     """
 
     name: str
@@ -37,6 +40,12 @@ class Image:
     user: str
     config: Mapping[str, Any] = field(default_factory=dict)
     platform: str = ""
+    size: int = 0
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Its labels."""
+        return self.config.get("Labels") or {}
 
     def is_for(self, platform: str | None) -> bool:
         """Whether it is for a platform; ``None``: whichever."""
@@ -71,6 +80,28 @@ class Images:
             raise TargetRefusedError(f"The image {name} cannot be fetched", why=fetched.why, advice=fetched.advice)
         return fetched.image
 
+    def named(self, name: str) -> Image:
+        """Return an image that was just made. Raises :class:`TargetRefusedError`: it is gone."""
+        found = self.find(name)
+        if found is None:
+            raise TargetRefusedError(
+                f"{self._engine.name} has made the image {name}, and does not have it",
+                advice="Does somebody remove images there? The next try makes it again.",
+            )
+        return found
+
+    def made_for(self, volume: str) -> list[str]:
+        """Return the names of the images that were made for runs of a volume: environments, and of Dockerfiles."""
+        beginnings = tuple(image_tag(volume, kind, "") for kind in (ENVIRONMENT, BASE))
+        filters = {"reference": [f"{beginning}*" for beginning in beginnings]}
+        listed = self._engine.call("its images", lambda client: client.images(filters=filters))
+        return [tag for one in listed for tag in one.get("RepoTags") or () if tag.startswith(beginnings)]
+
+    def remove(self, name: str) -> None:
+        """Remove an image, or its name where it has others; one that a container has stays."""
+        with suppress(EngineError):
+            self._engine.call(f"the image {name}", lambda client: client.remove_image(name))
+
 
 def read_image(name: str, document: Mapping[str, Any]) -> Image:
     """Return the image that an engine describes."""
@@ -83,6 +114,7 @@ def read_image(name: str, document: Mapping[str, Any]) -> Image:
         user=str((document.get("Config") or {}).get("User") or ""),
         config=document.get("Config") or {},
         platform="/".join(str(part) for part in parts if part),
+        size=int(document.get("Size") or 0),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider.scriptrun.errors import NotSupportedError, ProtocolError
+from airflow_provider.scriptrun.errors import ProtocolError
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason
 from airflow_provider.scriptrun.targets import parse
 from airflow_provider.scriptrun.targets.archive import supervisor_archive
@@ -13,11 +13,12 @@ from airflow_provider.scriptrun.targets.contract import DEFAULT_CANCEL_WAIT_S, D
 from airflow_provider.scriptrun.targets.docker import options
 from airflow_provider.scriptrun.targets.docker.containers import Box, Launcher
 from airflow_provider.scriptrun.targets.docker.engine import Engine
-from airflow_provider.scriptrun.targets.docker.environments import Environments, NotMade, Ready
+from airflow_provider.scriptrun.targets.docker.environments import Environments
 from airflow_provider.scriptrun.targets.docker.images import Image, Images
 from airflow_provider.scriptrun.targets.docker.keeper import ROOT, Keeper
 from airflow_provider.scriptrun.targets.docker.labels import BUILD
-from airflow_provider.scriptrun.targets.docker.registry import Registries, own_login
+from airflow_provider.scriptrun.targets.docker.made import NotMade, Ready
+from airflow_provider.scriptrun.targets.docker.registry import Registries
 from airflow_provider.scriptrun.targets.docker.remains import Remains
 from airflow_provider.scriptrun.targets.host import HostTarget
 from airflow_provider.scriptrun.targets.starting import Starting
@@ -100,14 +101,6 @@ class DockerTarget(HostTarget):
     def _starting(self, request: StartRequest) -> Starting:
         return _Contained(self, request, self.variables, self._lending)
 
-    def image(self, request: StartRequest) -> Image:
-        """Return the image that the run's environment begins with: fetched where it is not there, with the
-        environment's own login and for its platform, where it says so. Raises :class:`TargetRefusedError`.
-        """
-        named = request.environment.get("image") or {}
-        own = own_login(named, request.secret_environment)
-        return self.images.get(self.image_name(request), own, named.get("platform"))
-
     def poll(
         self,
         cursors: Iterable[Cursor],
@@ -136,18 +129,6 @@ class DockerTarget(HostTarget):
 
     def _see_off(self, seen: Mapping[str, RunStatus | None]) -> None:
         self.remains.remove(run for run, status in seen.items() if status is not None and status.status.is_terminal)
-
-    def image_name(self, request: StartRequest) -> str:
-        """Return the image that the environment names, or the connection's."""
-        named = request.environment.get("image")
-        if not named:
-            return self.connection.base_image
-        if named.get("reference"):
-            return str(named["reference"])
-        raise NotSupportedError(
-            "Environments that are built from a Dockerfile are not there yet",
-            advice="Build the image, and name it: Environment.from_docker_image.",
-        )
 
     def box(
         self, request: StartRequest, run_id: str, writable: tuple[str, ...], image: Image
@@ -203,8 +184,8 @@ class _Contained(Starting):
             ready = self._environment(session, run_id)
         except NotMade as error:
             return self._concluded(session, document, run_id, error)
-        if ready.build:
-            session.ask({"op": "conclude", "run": run_id, "build": ready.build})
+        if ready.printed.document:
+            session.ask({"op": "conclude", "run": run_id, **ready.printed.document})
         box, who = self._target.box(self._request, run_id, _folders(fields, run_id), ready.image)
         request = self._document()
         request["environment"] = ready.document
@@ -228,15 +209,15 @@ class _Contained(Starting):
         def build(request: StartRequest, name: str, image: Image) -> None:
             _Building(self._target, request, self._variables, self._lending, name, image)(session)
 
-        return Environments(self._target, session, build).ready(self._request, run_id)
+        return Environments(self._target, session, run_id, build).ready(self._request)
 
     def _concluded(self, session: Session, document: dict[str, Any], run_id: str, error: NotMade) -> dict[str, Any]:
-        ask: dict[str, Any] = {"op": "conclude", "run": run_id, "build": error.build}
-        if error.status is not None:
+        ask: dict[str, Any] = {"op": "conclude", "run": run_id, **error.printed.document}
+        if error.failure is not None:
             ask["error"] = {
-                "reason": (error.status.reason or Reason.ENVIRONMENT).value,
-                "message": error.status.message,
-                "resolution": error.status.is_unresolvable,
+                "reason": error.failure.reason.value,
+                "message": error.failure.message,
+                "resolution": error.failure.is_unresolvable,
             }
         answer = session.ask(ask)
         outcome = {"outcome": "accepted", "run_id": run_id, "status": answer.get("status")}

@@ -1,0 +1,213 @@
+"""An image of a Dockerfile: built once through the engine's build API, by whoever holds the claim to it.
+
+The build is the worker's: it ends with it, and the next one goes on from the steps that the engine has kept. What a
+Dockerfile says is a user's, and sees no secret of ours. Its image has no labels of ours: each would be a step more.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import queue
+import tarfile
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from airflow_provider.scriptrun.environments.build_context import BuildContext
+from airflow_provider.scriptrun.errors import ConfigurationError
+from airflow_provider.scriptrun.supervisor.protocol.canonical import canonical_json, digest
+from airflow_provider.scriptrun.supervisor.protocol.status import Reason
+from airflow_provider.scriptrun.targets.docker import sharing
+from airflow_provider.scriptrun.targets.docker.dial import Severable
+from airflow_provider.scriptrun.targets.docker.dockerfile import base_images
+from airflow_provider.scriptrun.targets.docker.engine import Engine, EngineError, full, is_full
+from airflow_provider.scriptrun.targets.docker.labels import BASE, image_tag
+from airflow_provider.scriptrun.targets.docker.made import Failure, NotMade, Printed
+from airflow_provider.scriptrun.targets.docker.registry import own_login
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider.scriptrun.targets.docker.claims import Claims
+    from airflow_provider.scriptrun.targets.docker.images import Image
+    from airflow_provider.scriptrun.targets.docker.target import DockerTarget
+    from airflow_provider.scriptrun.targets.request import StartRequest
+
+#: Raised by one when the same Dockerfile is built in another way.
+SCHEMA = 1
+_LOOK_S = 1.0
+_SHOWN_LINES = 20
+_BAD_REQUEST = 400
+_NAME = "Dockerfile"
+log = logging.getLogger(__name__)
+
+
+class DockerfileImages:
+    """Makes the images of one start's Dockerfile."""
+
+    def __init__(self, target: DockerTarget, claims: Claims) -> None:
+        self._target, self._claims = target, claims
+
+    def image(self, request: StartRequest) -> tuple[Image, str]:
+        """Return the image of the request's Dockerfile, built first where it is missing, and what that printed.
+
+        Its ``digest`` is the key: of the Dockerfile, its build context, and the images that it begins with.
+
+        :raises NotMade: a step of it fails, or the run was cancelled.
+        """
+        named, images = request.environment["image"], self._target.images
+        text, refresh = _text(named), bool(request.environment["delivery"].get("refresh"))
+        own = own_login(named, request.secret_environment)
+        bases = {name: images.get(name, own, named["platform"]).digest for name in base_images(text)}
+        recipe = {name: named.get(name) for name in ("dockerfile", "dockerfile_path", "context_digest", "platform")}
+        key = digest(canonical_json({"schema": SCHEMA, "recipe": recipe, "bases": bases}))
+        tag, output = image_tag(self._target.connection.volume, BASE, key), ""
+        found = images.find(tag)
+        if found is None or refresh:
+            before = found
+            with self._claims.claimed(key, "an image", lambda: _is_other(images.find(tag), before)) as claim:
+                if claim is not None:
+                    found = None if refresh else sharing.fetched(self._target.registry, tag)
+                    if found is None:
+                        output = self._built(named, tag, refresh)
+                        found = images.named(tag)
+                        sharing.publish(self._target.registry, tag)
+                    claim.made(found.size, time.time())
+                    if before is not None and before.id != found.id:
+                        images.remove(before.id)
+            found = images.named(tag)
+        self._claims.use(key)
+        return replace(found, digest=key), output
+
+    def _built(self, named: Mapping[str, Any], tag: str, refresh: bool) -> str:
+        """Build it; return what the engine printed."""
+        output = _Output()
+        dial = Severable(self._target.engine.dial)
+        work = threading.Thread(target=self._build, args=(dial, named, tag, refresh, output), daemon=True)
+        work.start()
+        try:
+            while output.wait(_LOOK_S):
+                self._claims.refuse_cancelled(Printed(output.text))
+        finally:
+            dial.sever()
+            work.join()
+        if output.error is not None:
+            raise output.error
+        if output.failure is not None:
+            if is_full(output.failure):
+                raise full(self._target.engine.name, "There is no space left for the image", output.failure)
+            raise NotMade(Printed(output.text), _failure(output))
+        return output.text
+
+    def _build(self, dial: Severable, named: Mapping[str, Any], tag: str, refresh: bool, output: _Output) -> None:
+        connection = self._target.connection
+        engine = Engine(dial)  # a connection of its own, so that a cancel can end it
+        try:
+            with tempfile.TemporaryFile() as archive:
+                _write(archive, named)
+                archive.seek(0)
+                engine.call(
+                    "the build of a Dockerfile",
+                    lambda client: output.take(
+                        client.build(
+                            fileobj=archive, custom_context=True, dockerfile=named.get("dockerfile_path") or _NAME,
+                            tag=tag, rm=True, forcerm=True, decode=True, nocache=refresh,
+                            platform=named.get("platform"), network_mode=connection.limits.get("network"),
+                            buildargs=dict(connection.proxies),
+                        )
+                    ),
+                )  # fmt: skip
+        except EngineError as error:
+            if error.code == _BAD_REQUEST:  # the Dockerfile itself
+                output.failure, output.is_wrong = error.why or str(error), True
+            else:
+                output.error = error
+        except Exception as error:  # noqa: BLE001  # raised where it is waited for
+            output.error = error
+        finally:
+            engine.close()
+            output.end()
+
+
+class _Output:
+    """What an engine says while it builds: to the log as it comes, and kept."""
+
+    def __init__(self) -> None:
+        self.failure: str | None = None  #: why a step failed
+        self.is_wrong = False  #: what is asked for cannot be built by anybody
+        self.error: Exception | None = None
+        self._lines: list[str] = []
+        self._part = ""
+        self._end: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    @property
+    def text(self) -> str:
+        return "".join(f"{line}\n" for line in list(self._lines))
+
+    @property
+    def last_lines(self) -> str:
+        return "\n".join(self._lines[-_SHOWN_LINES:])
+
+    def take(self, news: Any) -> None:
+        for one in news:
+            if one.get("error"):
+                self.failure = str(one["error"])
+            self._part += str(one.get("stream") or "").replace("\r\n", "\n")
+            *lines, self._part = self._part.split("\n")
+            for line in lines:
+                self._add(line)
+
+    def end(self) -> None:
+        if self._part:
+            self._add(self._part)
+        self._end.put(None)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end for at most so long; return whether it has not come."""
+        try:
+            self._end.get(timeout=seconds)
+        except queue.Empty:
+            return True
+        return False
+
+    def _add(self, line: str) -> None:
+        self._lines.append(line)
+        log.info("build: %s", line)
+
+
+def _is_other(found: Image | None, before: Image | None) -> bool:
+    return found is not None and (before is None or found.id != before.id)
+
+
+def _text(named: Mapping[str, Any]) -> str:
+    if named.get("dockerfile") is not None:
+        return str(named["dockerfile"])
+    path = Path(named["context"], named["dockerfile_path"])
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"The Dockerfile {path} cannot be read any more", why=str(error)) from None
+
+
+def _write(archive: IO[bytes], named: Mapping[str, Any]) -> None:
+    """Write what the engine builds in: the context, or the Dockerfile alone."""
+    if named.get("context") is not None:
+        BuildContext(Path(named["context"]), named["dockerfile_path"]).write_archive(archive, named["context_digest"])
+        return
+    text = str(named["dockerfile"]).encode()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        item = tarfile.TarInfo(_NAME)
+        item.size = len(text)
+        tar.addfile(item, io.BytesIO(text))
+
+
+def _failure(output: _Output) -> Failure:
+    what = "The Dockerfile cannot be built" if output.is_wrong else "A step of the Dockerfile failed"
+    message = f"{what}: {output.failure}"
+    if not output.is_wrong:
+        message += f"\nIts last lines:\n{output.last_lines}"
+    return Failure(Reason.ENVIRONMENT, message, output.is_wrong)

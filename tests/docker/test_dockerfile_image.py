@@ -1,0 +1,238 @@
+"""An environment of a Dockerfile is an image: built once, by whoever is first, and anew when a part of it changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import docker
+import pytest
+
+from airflow_provider.scriptrun import Environment, Experiment, ScriptRunConfig, Workspace
+from airflow_provider.scriptrun.config.environment import Environment as AnyEnvironment
+from airflow_provider.scriptrun.runs.run import Run
+from airflow_provider.scriptrun.supervisor.protocol.status import Status
+from tests.docker import images
+from tests.docker.leaks import LABEL
+
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.slow]
+
+AT_ONCE = 4
+PATIENCE_S = 60.0
+SAYS_FLAVOUR = "print(open('/flavour').read().strip())"
+Submit = Callable[..., Run]
+
+
+@pytest.fixture
+def client(engine: str) -> Iterator[docker.DockerClient]:
+    client = docker.DockerClient(base_url=engine)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def experiment(store: str, base_image_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    extra = {"volume": store, "base_image": base_image_name, "network": "none"}
+    monkeypatch.setenv("AIRFLOW_CONN_ENGINE", json.dumps({"conn_type": "scriptrun_docker", "extra": extra}))
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/main.py").write_text(SAYS_FLAVOUR)
+    return Experiment(Workspace(str(tmp_path / "workspace")), "images")
+
+
+@pytest.fixture
+def submit(experiment: Experiment, tmp_path: Path) -> Submit:
+    """Run a script that says which flavour its image has, and wait for its end."""
+
+    def submit(environment: AnyEnvironment) -> Run:
+        config = ScriptRunConfig(tmp_path / "code", script="main.py", environment=environment, compute_target="engine")
+        run = experiment.submit(config)
+        run.wait_for_completion(raise_on_error=False)
+        return run
+
+    return submit
+
+
+def said(run: Run) -> str:
+    assert run.record["status"] == "Completed", run.record["message"]
+    return Path(run.record["log"]["uri"]).read_text().strip()
+
+
+def flavoured(base: str, flavour: str, name: str = "flavoured") -> AnyEnvironment:
+    return Environment.from_dockerfile(name, f"FROM {base}\nRUN echo {flavour} > /flavour\n")
+
+
+def made(client: docker.DockerClient, store: str) -> set[str]:
+    return {image.id for image in client.images.list(filters={"reference": f"{store}/*"})}
+
+
+def test_a_script_runs_in_the_image_of_a_dockerfile_which_no_change_of_code_builds_again(
+    submit: Submit, client: docker.DockerClient, store: str, base_image_name: str, tmp_path: Path
+) -> None:
+    assert said(submit(flavoured(base_image_name, "vanilla"))) == "vanilla"
+    before = made(client, store)
+    (tmp_path / "code/main.py").write_text(f"{SAYS_FLAVOUR}\nprint('changed')")
+    assert said(submit(flavoured(base_image_name, "vanilla"))) == "vanilla\nchanged"
+    assert made(client, store) == before
+    assert said(submit(flavoured(base_image_name, "lemon"))) == "lemon\nchanged"
+
+
+def test_what_a_build_prints_is_in_the_log_of_the_task(
+    submit: Submit, base_image_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    dockerfile = f"FROM {base_image_name}\nRUN echo here I am && echo vanilla > /flavour\n"
+    submit(Environment.from_dockerfile("flavoured", dockerfile))
+    assert "build: here I am" in caplog.text
+
+
+def test_a_build_context_is_built_again_when_one_of_its_files_changes_and_only_then(
+    submit: Submit, client: docker.DockerClient, store: str, base_image_name: str, tmp_path: Path
+) -> None:
+    context = tmp_path / "image"
+    (context / "build").mkdir(parents=True)
+    (context / "build/Dockerfile").write_text(f"FROM {base_image_name}\nCOPY flavour /flavour\n")
+    (context / "flavour").write_text("vanilla")
+    (context / ".dockerignore").write_text("ignored\n")
+    from airflow_provider.scriptrun import DockerBuildContext
+
+    def environment() -> AnyEnvironment:
+        return Environment.from_docker_build_context("built", DockerBuildContext(context, "build/Dockerfile"))
+
+    assert said(submit(environment())) == "vanilla"
+    before = made(client, store)
+    (context / "ignored").write_text("whatever")
+    assert said(submit(environment())) == "vanilla"
+    assert made(client, store) == before
+    (context / "flavour").write_text("lemon")
+    assert said(submit(environment())) == "lemon"
+
+
+def test_a_base_image_whose_tag_was_moved_is_noticed(submit: Submit, store: str, base_image_name: str) -> None:
+    base = f"{store}/base:latest"
+    environment = Environment.from_dockerfile("moved", f"FROM {base}\n")
+    try:
+        for flavour in ("vanilla", "lemon"):
+            images.build(base, f"FROM {base_image_name}\nRUN echo {flavour} > /flavour\n", salt=flavour)
+            assert said(submit(environment)) == flavour
+    finally:
+        images.remove(base)
+
+
+def test_a_step_that_fails_ends_the_run_and_shows_its_last_lines(
+    submit: Submit, client: docker.DockerClient, store: str, base_image_name: str
+) -> None:
+    record = submit(
+        Environment.from_dockerfile("failing", f"FROM {base_image_name}\nRUN echo no such thing >&2; exit 7\n")
+    ).record
+    assert (record["status"], record["reason"]) == ("Failed", "environment")
+    assert "returned a non-zero code: 7" in record["message"]
+    assert "no such thing" in record["message"]
+    assert made(client, store) == set()
+
+
+def test_a_dockerfile_that_is_none_ends_the_run_for_good(submit: Submit, base_image_name: str) -> None:
+    record = submit(Environment.from_dockerfile("wrong", f"FROM {base_image_name}\nRUNN true\n")).record
+    assert (record["status"], record["reason"]) == ("Failed", "environment")
+    assert "unknown instruction" in record["message"].lower()
+
+
+def test_an_image_is_built_once_however_many_want_it_at_once(
+    submit: Submit, base_image_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    dockerfile = f"FROM {base_image_name}\nRUN echo begun; sleep 1; echo vanilla > /flavour\n"
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        runs = list(pool.map(lambda _: submit(Environment.from_dockerfile("one", dockerfile)), range(AT_ONCE)))
+    assert {said(run) for run in runs} == {"vanilla"}
+    assert caplog.text.count("build: begun") == 1
+
+
+def test_packages_are_installed_on_the_image_of_a_dockerfile(
+    submit: Submit, store: str, base_image_name: str, tmp_path: Path
+) -> None:
+    wheels = tmp_path / "requirements.txt"
+    wheels.write_text("# nothing to fetch\n")
+    environment = Environment.from_dockerfile(
+        "both", f"FROM {base_image_name}\nRUN echo vanilla > /flavour\n", pip_requirements=wheels
+    )
+    first, second = submit(environment), submit(environment)
+    assert said(first) == said(second) == "vanilla"
+    assert [run.record["environment"]["reused"] for run in (first, second)] == [False, True]
+
+
+def test_a_run_that_is_cancelled_while_its_image_is_built_ends_with_the_build(
+    experiment: Experiment, client: docker.DockerClient, store: str, base_image_name: str, tmp_path: Path
+) -> None:
+    dockerfile = f"FROM {base_image_name}\nRUN sleep 3600 # {store}\n"
+    environment = Environment.from_dockerfile("slow", dockerfile)
+    config = ScriptRunConfig(tmp_path / "code", script="main.py", environment=environment, compute_target="engine")
+    with ThreadPoolExecutor(1) as pool:
+        submitted = pool.submit(experiment.submit, config)
+        until(lambda: sleepers(client, store))
+        (run,) = experiment.get_runs()
+        assert run.cancel() is Status.CANCELED
+        submitted.result(PATIENCE_S)
+    run.wait_for_completion(raise_on_error=False)
+    assert run.record["status"] == "Canceled"
+    until(lambda: not sleepers(client, store))
+
+
+def test_when_an_image_is_made_those_that_nobody_has_wanted_for_long_go(
+    submit: Submit,
+    client: docker.DockerClient,
+    store: str,
+    base_image_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AIRFLOW__SCRIPTRUN__ENVIRONMENT_MAX_AGE_DAYS", "1")
+    submit(flavoured(base_image_name, "vanilla"))
+    old = made(client, store)
+    runs = {"label": [f"{LABEL}={store}", "scriptrun.kind=run"]}
+    until(lambda: not client.api.containers(all=True, filters=runs))  # what a container has stays
+    ages = ["sh", "-c", "touch -d '2 days ago' /volume/images/*"]
+    client.containers.run(base_image_name, ages, volumes={store: {"bind": "/volume"}}, remove=True)
+    submit(flavoured(base_image_name, "lemon"))
+    assert len(made(client, store)) == 1
+    assert not made(client, store) & old
+
+
+BUILDER = """
+import sys
+from airflow_provider.scriptrun import Environment, Experiment, ScriptRunConfig, Workspace
+folder, dockerfile = sys.argv[1:]
+environment = Environment.from_dockerfile("slow", dockerfile)
+config = ScriptRunConfig(folder + "/code", script="main.py", environment=environment, compute_target="engine")
+Experiment(Workspace(folder + "/elsewhere"), "images").submit(config)
+"""
+
+
+def test_a_build_whose_worker_was_killed_is_taken_over(
+    submit: Submit, client: docker.DockerClient, store: str, base_image_name: str, tmp_path: Path
+) -> None:
+    dockerfile = f"FROM {base_image_name}\nRUN sleep 2 && echo vanilla > /flavour # {store}\n"
+    worker = subprocess.Popen([sys.executable, "-c", BUILDER, str(tmp_path), dockerfile], env=os.environ)
+    try:
+        until(lambda: sleepers(client, store))
+    finally:
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+    assert said(submit(Environment.from_dockerfile("slow", dockerfile))) == "vanilla"
+
+
+def sleepers(client: docker.DockerClient, store: str) -> list[object]:
+    """The containers in which the engine carries out a step that names the volume."""
+    return [one for one in client.api.containers() if store in one["Command"]]
+
+
+def until(happens: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
