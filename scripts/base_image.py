@@ -21,7 +21,7 @@ from pathlib import Path
 from scripts import docker_engine
 from scripts.docker_engine import DockerEngineError
 
-REFERENCE = "scriptrun/test-base:latest"
+NAME = "scriptrun/test-base"
 #: Says by which recipe an image was made. It does not begin as the labels do by which leaks are found: what is made
 #: from an image inherits its labels.
 RECIPE_LABEL = "tests.recipe"
@@ -51,26 +51,26 @@ _ATTEMPTS = 3
 _SHOWN_LOG_CHARACTERS = 2000
 
 
+def reference() -> str:
+    """Return the name of the image: its tag is the recipe, so that checkouts with different ones share an engine."""
+    return f"{NAME}:{_recipe()}"
+
+
 def ensure(at: str | None = None) -> str:
     """Return the reference of the image, made if the engine has none by this recipe. Raises ``DockerEngineError``."""
     with one_at_a_time():
-        recipe = _recipe()
-        before = recipe_of(REFERENCE, at)
-        if before != recipe:
+        name = reference()
+        if not is_there(at):
             reason = why_impossible()
             if reason is not None:
-                raise DockerEngineError(f"{REFERENCE} cannot be made: {reason}")
-            old = _identity(at) if before is not None else None
-            _make(recipe, at)
-            if old is not None:
-                with contextlib.suppress(DockerEngineError):  # a container of somebody's may still need it
-                    docker_engine.ask("image", "rm", old, at=at)
-    return REFERENCE
+                raise DockerEngineError(f"{name} cannot be made: {reason}")
+            _make(name, at)
+    return name
 
 
 def is_there(at: str | None = None) -> bool:
     """Whether the engine has the image by this recipe."""
-    return recipe_of(REFERENCE, at) == _recipe()
+    return recipe_of(reference(), at) is not None
 
 
 def why_impossible() -> str | None:
@@ -110,10 +110,6 @@ def _certificates() -> bytes:
     return Path(file).read_bytes() if file else b""
 
 
-def _identity(at: str | None) -> str:
-    return docker_engine.ask("image", "inspect", "--format", "{{.Id}}", REFERENCE, at=at).strip()
-
-
 def _mirror() -> str | None:
     """Return the first mirror that this machine's apt takes the suite from."""
     question = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]
@@ -125,7 +121,7 @@ def _mirror() -> str | None:
     return next((words[0] for words in found if words[1:] == [SUITE, "main"]), None)
 
 
-def _make(recipe: str, at: str | None) -> None:
+def _make(name: str, at: str | None) -> None:
     with tempfile.TemporaryDirectory(prefix="scriptrun-base-image-") as folder:
         root = Path(folder, "root")
         for left in reversed(range(_ATTEMPTS)):
@@ -138,9 +134,9 @@ def _make(recipe: str, at: str | None) -> None:
         left_out = [f"--exclude={pattern}" for pattern in _LEFT_OUT]
         subprocess.run(["tar", "--create", "--numeric-owner", "-C", root, *left_out, "-f", archive, "."], check=True)
         changes = [f"ENV {name}={value}" for name, value in VARIABLES.items()]
-        changes += [f"CMD {json.dumps(COMMAND)}", f"LABEL {RECIPE_LABEL}={recipe}"]
+        changes += [f"CMD {json.dumps(COMMAND)}", f"LABEL {RECIPE_LABEL}={name.rpartition(':')[2]}"]
         options = [word for change in changes for word in ("--change", change)]
-        docker_engine.ask("import", *options, str(archive), REFERENCE, at=at)
+        docker_engine.ask("import", *options, str(archive), name, at=at)
 
 
 def _bootstrap(root: Path, *, is_last: bool) -> bool:

@@ -140,7 +140,7 @@ def _docker() -> str | None:
         return "the package docker is not installed"
     if base_image.is_there() or (reason := base_image.why_impossible()) is None:
         return None
-    return f"the engine has no image {base_image.REFERENCE}, and it cannot be made: {reason}"
+    return f"the engine has no image {base_image.reference()}, and it cannot be made: {reason}"
 
 
 def _private_engine() -> str | None:

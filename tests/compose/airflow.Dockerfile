@@ -1,5 +1,6 @@
 # In place of the official image of Airflow: the same user and folders, Airflow from PyPI, on the base image of the tests.
-FROM scriptrun/test-base:latest
+ARG BASE_IMAGE
+FROM ${BASE_IMAGE}
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG UV_INDEX_URL

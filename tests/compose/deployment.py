@@ -16,10 +16,11 @@ OVERRIDE = HERE / "docker-compose.ci.yml"
 AIRFLOW_IMAGE, SERVICES_IMAGE = "scriptrun/test-airflow:latest", "scriptrun/test-services:latest"
 
 
-def make_images() -> None:
+def make_images(base: str) -> None:
     """Make the images that stand in for official ones, on the base image of the tests; the engine knows its layers."""
+    settings = {**index.variables(), "BASE_IMAGE": base}
     for name, file in ((AIRFLOW_IMAGE, "airflow.Dockerfile"), (SERVICES_IMAGE, "services.Dockerfile")):
-        arguments = [word for setting in index.variables().items() for word in ("--build-arg", "=".join(setting))]
+        arguments = [word for setting in settings.items() for word in ("--build-arg", "=".join(setting))]
         options = ["--network", index.NETWORK, *arguments, "--tag", name, "--file", str(HERE / file)]
         docker_engine.ask("build", "--quiet", *options, str(HERE))
 

@@ -1,5 +1,6 @@
 # In place of the official images of PostgreSQL and Redis: Debian's, on the base image of the tests.
-FROM scriptrun/test-base:latest
+ARG BASE_IMAGE
+FROM ${BASE_IMAGE}
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql redis-server \
     && rm -rf /var/lib/apt/lists/* \

@@ -29,8 +29,8 @@ VARIANTS: dict[str, str] = {
 
 
 def reference(variant: str) -> str:
-    """Return the name of a variant's image."""
-    return f"scriptrun/test-{variant}:latest"
+    """Return the name of a variant's image: its tag is what it is made from, as that of the base image is."""
+    return f"scriptrun/test-{variant}:{_digest(base_image.reference() + VARIANTS[variant])}"
 
 
 def ensure(variant: str, at: str | None = None) -> str:
@@ -49,7 +49,7 @@ def build(name: str, dockerfile: str, salt: str = "", at: str | None = None) -> 
 
     :param name: with its tag. What has been built under it by the same text and ``salt`` is not built again.
     """
-    recipe = hashlib.sha256(f"{salt}\n{dockerfile}".encode()).hexdigest()[:16]
+    recipe = _digest(f"{salt}\n{dockerfile}")
     with base_image.one_at_a_time():
         if base_image.recipe_of(name, at) != recipe:
             remove(name, at)
@@ -75,3 +75,7 @@ def copy(name: str, to: str, at: str | None = None) -> None:
     """Bring an image to another engine, unless it is there."""
     if base_image.recipe_of(name, to) is None:
         docker_engine.hand_over(name, at or docker_engine.url(), to)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

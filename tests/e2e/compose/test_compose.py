@@ -24,7 +24,7 @@ EXAMPLES = {"local": "train_on_vm", "training_vm": "train_on_vm", "docker_host":
 def deployment(base_image_name: str, engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A healthy deployment; nothing of it is left in the engine when its tests have ended."""
     began = time.monotonic()
-    make_images()
+    make_images(base_image_name)
     project, leaks = new_volume(), Leaks(engine)
     found = Deployment(tmp_path_factory.mktemp("compose"), project, base_image_name)
     try:
