@@ -53,6 +53,20 @@ def _processes_in(folder: str) -> list[str]:
     return found
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Name the group of a test behind its id, by which xdist keeps groups together.
+
+    xdist 3.8 does so itself, in an attribute that pytest 9.2 does not look at any more.
+    """
+    if not config.getoption("loadgroup", default=False):
+        return
+    for item in items:
+        groups = sorted({mark.args[0] for mark in item.iter_markers("xdist_group")})
+        name = f"{item.nodeid}@{'_'.join(groups)}"
+        if groups and "@" not in item.nodeid.rpartition("]")[2] and hasattr(item, "_id"):
+            item._id = type(item._id).parse(name)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose component is missing, and say why; fail it where ``SCRIPTRUN_REQUIRE`` names the component."""
     for mark in item.iter_markers("needs"):
