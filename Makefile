@@ -43,8 +43,8 @@ test: $(INSTALLED) ## every test but those of make e2e; of Airflow, the smoke te
 test-fast: $(INSTALLED) ## the tests that take under two minutes together
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not crash and not e2e" $(ARGS)
 
-e2e: $(INSTALLED) ## a real Airflow of separate processes on PostgreSQL, driven over its REST API and in a browser
-	$(BIN)/python -m pytest -m e2e tests/e2e $(ARGS)
+e2e: $(INSTALLED) ## a real Airflow on PostgreSQL, over its REST API and in a browser; the whole conformance suite over SSH on Docker
+	$(BIN)/python -m pytest -m e2e tests/conformance tests/e2e $(ARGS)
 
 screenshots: $(INSTALLED) ## the pictures of docs/images, taken by the browser's end-to-end tests
 	folder=$$(mktemp -d /tmp/airflow.XXXX) && trap 'rm -rf "$$folder"' EXIT && \

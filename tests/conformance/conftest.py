@@ -7,17 +7,37 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conformance.client import Client
-from tests.conformance.targets import TARGETS, Place
+from tests.conformance.targets import TARGETS, Entry, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from _pytest.mark import ParameterSet
+
     from airflow_provider.scriptrun.targets.contract import ComputeTarget
 
-PARAMETERS = [
-    pytest.param(name, marks=[*map(pytest.mark.needs, entry.needs), *([pytest.mark.slow] if entry.is_slow else [])])
-    for name, entry in TARGETS.items()
-]
+
+def _parameter(name: str, entry: Entry) -> ParameterSet:
+    marks = [pytest.mark.needs(component) for component in entry.needs]
+    if entry.is_slow:
+        marks.append(pytest.mark.slow)
+    if entry.fixture == "docker_vm":  # one machine for all tests that want one
+        marks.append(pytest.mark.xdist_group("docker_vm"))
+    return pytest.param(name, marks=marks)
+
+
+PARAMETERS = [_parameter(name, entry) for name, entry in TARGETS.items()]
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to ``make e2e`` what another target shows as well."""
+    for item in items:
+        names = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+        for name in names:
+            entry = TARGETS.get(name) if isinstance(name, str) else None
+            if entry is not None and entry.is_another_way and item.get_closest_marker("core") is None:
+                item.add_marker(pytest.mark.e2e)
 
 
 @pytest.fixture(scope="session", params=PARAMETERS)
@@ -29,9 +49,7 @@ def shared_place(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 def _make(request: pytest.FixtureRequest) -> Place:
     entry = TARGETS[request.param]
-    if "docker" in entry.needs:
-        request.getfixturevalue("engine")  # which looks for what is left there, once the place is gone
-    return entry.make()
+    return entry.make(request.getfixturevalue(entry.fixture)) if entry.fixture else entry.make()
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from airflow_provider.scriptrun.targets.contract import ComputeTarget
+    from tests.docker.vm import DockerVm
     from tests.network.host import Host
     from tests.network.sshd import Sshd
 
@@ -141,37 +142,48 @@ class SshPlace(Place):
 
 
 class DockerPlace(Place):
-    """A volume of the machine's engine, opened as an operator does, from an Airflow connection.
+    """A volume of an engine, opened as an operator does, from an Airflow connection.
 
     Its host is looked at from a container that sees every process, and the volume where runs see it. Process ids, as
     scripts print them, mean something only within the containers of runs.
+
+    :param url: of the engine, as this machine sees it.
+    :param host: a machine over SSH by which the connection gets to the engine; ``None``: it is the worker's own.
     """
 
     root_mode = b"711"  # a script may be another user's: it goes through the root to its own folder, and sees nothing
 
-    def __init__(self, volume: str, viewer: str) -> None:
+    def __init__(self, volume: str, viewer: str, url: str, host: Host | None = None) -> None:
         self.root = "/scriptrun"
-        self._volume, self._viewer = volume, viewer
+        self._volume, self._viewer, self._url, self._host = volume, viewer, url, host
         self._cache = tempfile.mkdtemp(prefix="scriptrun-")
         self._connection = f"docker_{volume.replace('-', '_')}"
-        self._variable = f"AIRFLOW_CONN_{self._connection.upper()}"
-        extra = {"volume": volume, "base_image": base_image.REFERENCE, "network": index.NETWORK}
-        os.environ[self._variable] = json.dumps({"conn_type": "scriptrun_docker", "extra": extra})
+        extra = {"volume": volume, "base_image": base_image.reference(), "network": index.NETWORK}
+        documents: dict[str, Any] = {self._connection: {"conn_type": "scriptrun_docker", "extra": extra}}
+        if host is not None:
+            machine = f"ssh_{host.port}"
+            documents[machine] = host.connection()
+            documents[self._connection]["host"] = f"ssh://{machine}"
+        self._variables = {f"AIRFLOW_CONN_{name.upper()}": json.dumps(one) for name, one in documents.items()}
+        os.environ.update(self._variables)
 
     @classmethod
-    def make(cls) -> DockerPlace:
-        base_image.ensure()
-        volume = new_volume()
+    def make(cls, machine: DockerVm | None = None) -> DockerPlace:
+        url = machine.engine.url if machine else docker_engine.url()
+        image, volume = base_image.reference(), new_volume()
         label = f"{LABEL}={volume}"
-        subprocess.run(["docker", "volume", "create", "--label", label, volume], check=True, capture_output=True)
-        command = ["docker", "run", "--detach", "--pid", "host", "--init", "--label", label, "--volume"]
-        command += [f"{volume}:/scriptrun", base_image.REFERENCE, "sleep", "infinity"]
-        viewer = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-        return cls(volume, viewer)
+        docker_engine.ask("volume", "create", "--label", label, volume, at=url)
+        options = ["--detach", "--pid", "host", "--init", "--network", "none", "--label", label]
+        options += ["--volume", f"{volume}:/scriptrun"]
+        viewer = docker_engine.ask("run", *options, image, "sleep", "infinity", at=url).strip()
+        return cls(volume, viewer, url, machine.sshd.host if machine else None)
 
     @classmethod
     def find(cls, document: Mapping[str, Any]) -> DockerPlace:
-        return cls(document["volume"], document["viewer"])
+        from tests.network.host import Host
+
+        host = document["host"]
+        return cls(document["volume"], document["viewer"], document["url"], Host(**host) if host else None)
 
     def open(self, *, host_id: str | None = None, version: str | None = None) -> ComputeTarget:
         from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
@@ -185,7 +197,7 @@ class DockerPlace(Place):
         containers = self._runs() if argv[0] in ("ps", "kill") else [self._viewer]
         said = b""
         for container in containers:
-            command = ["docker", "exec", "--interactive", container, *argv]
+            command = ["docker", "--host", self._url, "exec", "--interactive", container, *argv]
             result = subprocess.run(command, check=False, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
             if check and result.returncode:
                 raise subprocess.CalledProcessError(result.returncode, command, result.stdout)
@@ -199,12 +211,14 @@ class DockerPlace(Place):
         return path
 
     def document(self) -> str:
-        return json.dumps({"target": "docker", "volume": self._volume, "viewer": self._viewer})
+        way = {"url": self._url, "host": asdict(self._host) if self._host else None}
+        return json.dumps({"target": "docker", "volume": self._volume, "viewer": self._viewer, **way})
 
     def remove(self) -> None:
-        del os.environ[self._variable]
+        for variable in self._variables:
+            os.environ.pop(variable, None)  # that of the machine is another place's as well
         shutil.rmtree(self._cache)
-        leaks = Leaks(docker_engine.url())
+        leaks = Leaks(self._url)
         try:
             deadline = time.monotonic() + GONE_SECONDS
             while (left := self._runs()) and time.monotonic() < deadline:
@@ -215,31 +229,51 @@ class DockerPlace(Place):
         assert not left, f"containers outlive their runs: {left}"
 
     def _runs(self) -> list[str]:
-        command = ["docker", "ps", "--quiet", "--filter", f"label={LABEL}={self._volume}"]
-        command += ["--filter", "label=scriptrun.kind=run"]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        labels = [f"label={LABEL}={self._volume}", "label=scriptrun.kind=run"]
+        return docker_engine.ask(
+            "ps", "--quiet", *(word for label in labels for word in ("--filter", label)), at=self._url
+        ).split()
 
 
 @dataclass(frozen=True)
 class Entry:
     """One target of the suite.
 
-    :param make: makes a place with a fresh root.
+    :param make: makes a place with a fresh root; it is given what the fixture returns, where there is one.
     :param find: finds it again by its document, in another process.
     :param needs: components without which it cannot be tested here, see ``tests/components.py``.
+    :param fixture: what its places stand on: made before them, and looked for leaks when they are gone.
     :param is_slow: the fast tests leave it out: another target shows the same in less time.
+    :param is_another_way: it leads to what another entry is: only tests marked ``core`` are run with the others, the
+        rest by ``make e2e``.
     """
 
-    make: Callable[[], Place]
+    make: Callable[..., Place]
     find: Callable[[Mapping[str, Any]], Place]
     needs: tuple[str, ...] = ()
+    fixture: str | None = None
     is_slow: bool = False
+    is_another_way: bool = False
 
 
 TARGETS: dict[str, Entry] = {
     "local": Entry(make=LocalPlace, find=lambda document: LocalPlace(document["root"])),
     "ssh": Entry(make=SshPlace.make, find=SshPlace.find, needs=("sshd",), is_slow=True),
-    "docker": Entry(make=DockerPlace.make, find=DockerPlace.find, needs=("docker",), is_slow=True),
+    "docker": Entry(
+        make=lambda _image: DockerPlace.make(),
+        find=DockerPlace.find,
+        needs=("docker",),
+        fixture="base_image_name",
+        is_slow=True,
+    ),
+    "docker over SSH": Entry(
+        make=DockerPlace.make,
+        find=DockerPlace.find,
+        needs=("private engine", "sshd", "another user"),
+        fixture="docker_vm",
+        is_slow=True,
+        is_another_way=True,
+    ),
 }
 
 

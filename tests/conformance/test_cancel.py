@@ -37,6 +37,7 @@ def alive(place, pids: list[str]) -> list[str]:
     return [line for line in lines if not line.split()[1].startswith("Z")]
 
 
+@pytest.mark.core
 def test_children_that_have_left_their_session_die_too(client, place):
     started = client.start(DAEMON)
     followed = client.follow(started.run_id, until=lambda f: f.log.count(b"\n") == 2)
@@ -48,6 +49,7 @@ def test_children_that_have_left_their_session_die_too(client, place):
     assert client.follow(started.run_id).end.status is Status.CANCELED
 
 
+@pytest.mark.core
 def test_a_script_gets_sigterm_first_and_time_to_tidy_up(client):
     script = """
 import signal, sys, time

@@ -38,6 +38,7 @@ for number in range(2, 1000):
 """
 
 
+@pytest.mark.core
 def test_a_run_goes_on_when_its_worker_is_killed_and_another_one_reads_all_of_its_log(place):
     fifo = place.fifo(uuid.uuid4().hex)
     command = [sys.executable, "-c", WORKER, place.document(), SCRIPT, fifo]

@@ -87,6 +87,7 @@ def race(requests, place):
     return answers
 
 
+@pytest.mark.core
 def test_a_later_try_joins_the_run_that_is_not_over(client, place, lineage):
     fifo = place.fifo(lineage)
     first = client.start(COUNT, argv=("python", "main.py", fifo), lineage=lineage, attempt=try_(1))

@@ -13,6 +13,7 @@ from airflow_provider.scriptrun.targets.contract import Cursor, Stream
 MEGABYTE = 1024 * 1024
 
 
+@pytest.mark.core
 def test_any_bytes_come_as_they_were_written(client):
     script = "import os\nfor _ in range(2000): os.write(1, bytes(range(256)))"
     assert client.finish(script).log == bytes(range(256)) * 2000
@@ -31,6 +32,7 @@ def test_a_line_of_five_megabytes_comes_whole(client):
     assert (len(followed.log), set(followed.log)) == (5 * MEGABYTE + 1, {ord("x"), ord("\n")})
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     "end", ["os._exit(7)", "os.kill(os.getpid(), 9)"], ids=["it exits at once", "it is killed at once"]
 )

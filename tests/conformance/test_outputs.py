@@ -25,6 +25,7 @@ sys.exit(int(sys.argv[1]))
 """
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("code", ["0", "5"])
 def test_what_a_script_left_is_listed_and_comes_verified(client, target, code):
     followed = client.finish(SCRIPT, argv=("python", "main.py", code))
