@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider.scriptrun.runs.host_watches import shared
+from airflow_provider.scriptrun.triggers import wait
+from airflow_provider.scriptrun.triggers.run_over import ScriptRunTrigger
 from tests.airflow.project import Project
 from tests.airflow.workers import Nursery, nursery
 from tests.supervisor.environment_target import make_wheel
@@ -50,6 +53,18 @@ def project(
         monkeypatch.setenv(name, value)
     yield project
     project.clean_up()
+
+
+@pytest.fixture
+def defers_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tasks that may wait in the triggerer do so at once, and triggers fire as soon as they know."""
+    monkeypatch.setenv("AIRFLOW__SCRIPTRUN__DEFER_AFTER_SECONDS", "0")
+    monkeypatch.setenv("AIRFLOW__SCRIPTRUN__TRIGGERER_SHARES_HOST", "True")
+    monkeypatch.setattr(wait, "SETTLE_SECONDS", 0.0)
+    yield
+    shared.close()
+    if "log" in vars(ScriptRunTrigger):  # a ``Triggerer`` puts its own there
+        del ScriptRunTrigger.log
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

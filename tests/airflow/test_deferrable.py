@@ -7,8 +7,7 @@ import json
 import threading
 import time
 from datetime import timedelta
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from airflow.sdk import DAG
@@ -27,24 +26,11 @@ from airflow_provider.scriptrun.triggers.run_over import ScriptRunTrigger
 from airflow_provider.scriptrun.triggers.wait import DEADLINE, OVER
 from tests.airflow.harness import RUN_ID, FakeAirflow, Outcome
 from tests.airflow.project import SCRIPT, Project, until
+from tests.airflow.triggerer import PATIENCE_SECONDS, Triggerer, trigger_of
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("defers_at_once")]
 
-pytestmark = pytest.mark.slow
-
-#: Beyond what any of these tests waits for.
-PATIENCE_SECONDS = 60.0
 WHOLE_LOG = b"line 0\nline 1\nline 2\ndone\n"
-
-
-@pytest.fixture(autouse=True)
-def _defers_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("AIRFLOW__SCRIPTRUN__DEFER_AFTER_SECONDS", "0")
-    monkeypatch.setenv("AIRFLOW__SCRIPTRUN__TRIGGERER_SHARES_HOST", "True")
-    monkeypatch.setattr(wait, "SETTLE_SECONDS", 0.0)
-    yield
-    shared.close()
 
 
 def operator(project: Project, script: str = SCRIPT, **options: Any) -> ScriptRunOperator:
@@ -58,60 +44,6 @@ def operator(project: Project, script: str = SCRIPT, **options: Any) -> ScriptRu
         )
     dag.fileloc = str(project.dags / "dag.py")
     return made
-
-
-def trigger_of(airflow: FakeAirflow) -> ScriptRunTrigger:
-    """The trigger as a triggerer makes it from what Airflow keeps of it: plain JSON."""
-    kept = json.loads(json.dumps(airflow.stored.deferred))
-    assert kept["classpath"] == f"{ScriptRunTrigger.__module__}.{ScriptRunTrigger.__name__}"
-    made = ScriptRunTrigger(**kept["trigger_kwargs"])
-    made.task_instance = SimpleNamespace(dag_id="dag", task_id="train", run_id=RUN_ID, map_index=-1)
-    return made
-
-
-class Triggerer:
-    """One trigger in an event loop of its own, in a thread; its log's lines in ``lines``."""
-
-    def __init__(self, trigger: ScriptRunTrigger) -> None:
-        self._trigger = trigger
-        self.event: Any = None
-        self.lines: list[str] = []
-        self._loop = asyncio.new_event_loop()
-        self._task = self._loop.create_task(self._run())
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._quietly(),))
-        self._thread.start()
-
-    async def _run(self) -> None:
-        log = SimpleNamespace(info=self.lines.append, warning=self.lines.append)
-        type(self._trigger).log = log  # the triggerer's own writes a file
-        try:
-            async for event in self._trigger.run():
-                self.event = event.payload
-        finally:
-            await self._trigger.cleanup()
-
-    async def _quietly(self) -> None:
-        await asyncio.wait([self._task])
-
-    def wait(self) -> Any:
-        self._thread.join(PATIENCE_SECONDS)
-        assert not self._thread.is_alive(), self.lines
-        self._loop.close()
-        if not self._task.cancelled() and self._task.exception():
-            raise self._task.exception()  # type: ignore[misc]
-        return self.event
-
-    def stop(self) -> None:
-        """End the trigger as a triggerer does that is told to stop."""
-        self._loop.call_soon_threadsafe(self._task.cancel)
-        self.wait()
-
-
-@pytest.fixture(autouse=True)
-def _own_log() -> Iterator[None]:
-    yield
-    if "log" in vars(ScriptRunTrigger):
-        del ScriptRunTrigger.log
 
 
 def deferred(project: Project, task: ScriptRunOperator, airflow: FakeAirflow) -> Outcome:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from airflow_provider.scriptrun.targets.docker.settings import DEFAULT_BASE_IMAGE, DEFAULT_VOLUME
 from scripts import base_image, docker_engine
 from tests import components
 from tests.docker import images
@@ -86,6 +87,16 @@ def docker_vm(base_image_name: str) -> Iterator[DockerVm]:
     components.require("another user")
     with DockerVm(load=[base_image_name]) as machine:
         yield machine
+
+
+@pytest.fixture
+def ready_docker_vm(docker_vm: DockerVm, base_image_name: str) -> Iterator[DockerVm]:
+    """The same, whose engine has the usual base image under its name; what a test's runs leave there is removed."""
+    docker_engine.ask("tag", base_image_name, DEFAULT_BASE_IMAGE, at=docker_vm.engine.url)
+    yield docker_vm
+    leaks = Leaks(docker_vm.engine.url)
+    leaks.remove(leaks.found(DEFAULT_VOLUME))
+    leaks.close()
 
 
 @pytest.fixture

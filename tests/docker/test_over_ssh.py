@@ -13,34 +13,24 @@ from airflow_provider.scriptrun import DockerConfiguration
 from airflow_provider.scriptrun.errors import TargetRefusedError, TargetUnreachableError
 from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
-from airflow_provider.scriptrun.targets.docker.settings import DEFAULT_BASE_IMAGE
 from airflow_provider.scriptrun.targets.handle import Handle
 from airflow_provider.scriptrun.targets.registry import open_handle, open_target
 from tests.conformance.client import Client
 from tests.conformance.targets import GONE_SECONDS
 from tests.docker.leaks import Leaks, new_volume
-from tests.docker.vm import DockerVm
 from tests.ssh.worker import NAME, Worker
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("private engine", "sshd", "another user")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.needs("private engine", "sshd", "another user"),
+    pytest.mark.xdist_group("docker_vm"),
+]
 CONTAINER = "import os; open('outputs/where', 'w').write(str(os.path.exists('/.dockerenv'))); print('in it')"
 
 
 @pytest.fixture
 def worker(tmp_path, monkeypatch):
     return Worker(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def machine(docker_vm: DockerVm, base_image_name):
-    """The machine, whose engine has the usual base image under its name; what the test makes there is removed."""
-    client = docker_vm.engine.client()
-    client.images.get(base_image_name).tag(DEFAULT_BASE_IMAGE)
-    client.close()
-    yield docker_vm
-    leaks = Leaks(docker_vm.engine.url)
-    leaks.remove(leaks.found("scriptrun"))
-    leaks.close()
 
 
 @contextmanager
@@ -56,8 +46,8 @@ def docker_configuration() -> DockerConfiguration:
     return DockerConfiguration(use_docker=True, arguments=["--network", "host"])
 
 
-def test_use_docker_runs_a_script_in_a_container_of_the_connections_own_machine(machine, worker):
-    worker.connect(machine.sshd.host.connection())
+def test_use_docker_runs_a_script_in_a_container_of_the_connections_own_machine(ready_docker_vm, worker):
+    worker.connect(ready_docker_vm.sshd.host.connection())
     run = worker.submit({"main.py": CONTAINER}, docker_runtime_config=docker_configuration())
     end = run.wait_for_completion(raise_on_error=False)
     assert end["status"] == "Completed", end
@@ -68,8 +58,8 @@ def test_use_docker_runs_a_script_in_a_container_of_the_connections_own_machine(
         assert target.status([run.id])[run.id].status is Status.COMPLETED
 
 
-def test_a_connection_of_an_engine_leads_there_over_ssh(machine, worker, base_image_name):
-    worker.connect(machine.sshd.host.connection())
+def test_a_connection_of_an_engine_leads_there_over_ssh(ready_docker_vm, worker, base_image_name):
+    worker.connect(ready_docker_vm.sshd.host.connection())
     volume = new_volume()
     extra = {"volume": volume, "base_image": base_image_name, "network": "host"}
     document = {"conn_type": "scriptrun_docker", "host": f"ssh://{NAME}", "extra": extra}
@@ -81,7 +71,7 @@ def test_a_connection_of_an_engine_leads_there_over_ssh(machine, worker, base_im
         sleeper = client.start("import time; print('up', flush=True); time.sleep(600)")
         client.wait_for(sleeper.run_id, "up")
         assert client.target.cancel(sleeper.run_id, wait_s=60).reason is Reason.CANCELED
-    leaks = Leaks(machine.engine.url)
+    leaks = Leaks(ready_docker_vm.engine.url)
     deadline = time.monotonic() + GONE_SECONDS  # the engine removes a container a moment after its run has ended
     while (left := [name for name in leaks.found(volume).containers if "keeper" not in name]) and (
         time.monotonic() < deadline
@@ -100,11 +90,14 @@ def test_a_connection_of_an_engine_leads_there_over_ssh(machine, worker, base_im
         ("PATH=/nowhere", TargetRefusedError, "docker cannot be executed"),
     ],
 )
-def test_what_keeps_a_user_from_the_engine_is_said(fresh_docker_vm, worker, variable, kind, said):
-    fresh_docker_vm.sshd.restart({"SetEnv": variable})
-    worker.connect(fresh_docker_vm.sshd.host.connection())
-    with (
-        client_of(worker, {"conn_type": "scriptrun_docker", "host": f"ssh://{NAME}"}) as client,
-        pytest.raises(kind, match=said),
-    ):
-        client.target.host()
+def test_what_keeps_a_user_from_the_engine_is_said(docker_vm, worker, variable, kind, said):
+    docker_vm.restart(variable)
+    try:
+        worker.connect(docker_vm.sshd.host.connection())
+        with (
+            client_of(worker, {"conn_type": "scriptrun_docker", "host": f"ssh://{NAME}"}) as client,
+            pytest.raises(kind, match=said),
+        ):
+            client.target.host()
+    finally:
+        docker_vm.restart()

@@ -24,7 +24,11 @@ class DockerVm:
         except BaseException:
             self.sshd.stop()
             raise
-        self.sshd.restart({"SetEnv": f"DOCKER_HOST={self.engine.url}"})
+        self.restart()
+
+    def restart(self, variable: str | None = None) -> None:
+        """Start the server anew. Sessions have this variable (``NAME=value``) in place of the one that they need."""
+        self.sshd.restart({"SetEnv": variable or f"DOCKER_HOST={self.engine.url}"})
 
     @property
     def url(self) -> str:
