@@ -36,7 +36,7 @@ def find(layout: Layout, wish: str, uv: Optional[str]) -> Interpreter:
     raise EnvironmentFailed(
         "The environment asks for Python %s, and the target has only %s."
         % (wish, ", ".join("%s (%s)" % pair for pair in sorted(seen.items()))),
-        "Install that Python on the target so that it is on PATH, or ask for one that is there.",
+        "Install that Python on the target so that it is on PATH, use an image with it, or ask for one that is there.",
     )
 
 

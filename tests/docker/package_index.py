@@ -1,0 +1,78 @@
+"""A package index of our own (PEP 503) on this machine, for containers in its network: may want a login, and wait."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import http.server
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import quote
+
+from tests.supervisor.environment_target import make_wheel
+
+#: No test lets it wait longer.
+_PATIENCE_S = 120.0
+
+
+class PackageIndex:
+    """Serves tiny wheels; while :attr:`gate` is cleared, whoever wants one waits.
+
+    :param packages: name -> version.
+    :param login: user and password that it wants.
+    """
+
+    def __init__(self, folder: Path, packages: Mapping[str, str], login: tuple[str, str] | None = None) -> None:
+        for name, version in packages.items():
+            wheel = make_wheel(folder / "simple" / name, name.replace("-", "_"), version)
+            (wheel.parent / "index.html").write_text(f'<!DOCTYPE html><a href="{wheel.name}">{wheel.name}</a>')
+        self.login = ":".join(login) if login else ""
+        self.wheels: list[str] = []  #: those that were asked for, in order
+        self.gate, self.reached = threading.Event(), threading.Event()
+        self.gate.set()
+        handler = functools.partial(_Handler, self, directory=str(folder))
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        user = "".join(f"{quote(part, safe='')}{mark}" for part, mark in zip(login, ":@", strict=True)) if login else ""
+        self.url = f"http://{user}127.0.0.1:{self._server.server_port}/simple"
+
+    @property
+    def authorization(self) -> str:
+        """What a client's header ends with."""
+        return base64.b64encode(self.login.encode()).decode()
+
+    def __enter__(self) -> PackageIndex:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.gate.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, index: PackageIndex, *arguments: object, directory: str) -> None:
+        self._index = index
+        super().__init__(*arguments, directory=directory)  # type: ignore[arg-type]
+
+    def do_GET(self) -> None:
+        if self._index.login and self.headers.get("Authorization") != f"Basic {self._index.authorization}":
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="index"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if self.path.endswith(".whl"):
+            self._index.wheels.append(self.path.rpartition("/")[2])
+            self._index.reached.set()
+            self._index.gate.wait(_PATIENCE_S)
+        super().do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Stay quiet."""

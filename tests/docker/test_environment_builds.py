@@ -1,0 +1,257 @@
+"""What becomes an image is what was asked for, whoever dies meanwhile, and no secret with it.
+
+Packages come from an index of our own on this machine, whose network the builds share.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from airflow_provider.scriptrun import CondaDependencies, Environment, Experiment, ScriptRunConfig, Workspace
+from airflow_provider.scriptrun.runs.run import Run
+from tests.airflow.project import until
+from tests.docker import images, index
+from tests.docker.leaks import LABEL
+from tests.docker.package_index import PackageIndex
+
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.slow]
+
+#: With what an address writes in another way.
+PASSWORD, TOKEN = "s3cr3t/pass word", "t0ken-of-the-script"
+#: A package of each requirement of the curated environment ``tabular``.
+TABULAR = {"numpy": "2.0.0", "pandas": "2.2.0", "pyarrow": "17.0.0"}
+READ_BYTES = 1024 * 1024
+
+
+@pytest.fixture
+def client(engine: str) -> Iterator[docker.DockerClient]:
+    client = docker.DockerClient(base_url=engine)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> Iterator[PackageIndex]:
+    """An index that wants a login."""
+    with PackageIndex(tmp_path / "index", {"alpha": "1.0", **TABULAR}, ("robot", PASSWORD)) as serving:
+        yield serving
+
+
+class Site:
+    """A workspace, and an engine by a connection."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any]) -> None:
+        self._folder = folder
+        monkeypatch.setenv("AIRFLOW_CONN_ENGINE", json.dumps({"conn_type": "scriptrun_docker", "extra": extra}))
+        (folder / "code").mkdir()
+        self.experiment = Experiment(Workspace(str(folder / "workspace")), "builds")
+
+    def submit(
+        self, environment: Environment, script: str = "print('ran')", run_id: str | None = None, **fields: Any
+    ) -> Run:
+        """Submit a script in an environment."""
+        (self._folder / "code" / "main.py").write_text(script)
+        config = ScriptRunConfig(
+            self._folder / "code", script="main.py", environment=environment, compute_target="engine", **fields
+        )
+        return self.experiment.submit(config, **({"run_id": run_id} if run_id else {}))
+
+    def record(self, *arguments: Any, **fields: Any) -> dict[str, Any]:
+        """Submit a script, and return the record of its run."""
+        run = self.submit(*arguments, **fields)
+        run.wait_for_completion(raise_on_error=False)
+        assert run.record is not None
+        return run.record
+
+
+@pytest.fixture
+def site(
+    store: str, base_image_name: str, packages: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Site:
+    extra = {"volume": store, "base_image": base_image_name, "network": index.NETWORK, "index_url": packages.url}
+    return Site(tmp_path, monkeypatch, extra)
+
+
+def alpha() -> Environment:
+    environment = Environment("alpha")
+    environment.python.conda_dependencies = CondaDependencies.create(pip_packages=["alpha"])
+    return environment
+
+
+def images_of(client: docker.DockerClient, store: str) -> list[str]:
+    labels = [f"{LABEL}={store}", "scriptrun.kind=environment"]
+    return [tag for image in client.images.list(filters={"label": labels}) for tag in image.tags]
+
+
+def test_a_curated_environment_is_built_at_its_first_use_and_reused_by_the_next(
+    site: Site, packages: PackageIndex, client: docker.DockerClient, store: str
+) -> None:
+    script = "import numpy, pandas, pyarrow, sys; print(pandas.VERSION, sys.version_info[:2])"
+    first = site.record(Environment.get("tabular"), script)
+    assert first["status"] == "Completed", first
+    second = site.record(Environment.get("tabular"), script)
+    assert [record["environment"]["reused"] for record in (first, second)] == [False, True]
+    assert first["environment"]["id"] == second["environment"]["id"]
+    assert len(images_of(client, store)) == 1
+    assert sorted(name.partition("-")[0] for name in packages.wheels) == sorted(TABULAR)
+    assert Path(second["log"]["uri"]).read_text() == "2.2.0 (3, 11)\n"
+
+
+def test_a_python_that_an_image_lacks_is_named_beside_the_one_it_has(site: Site) -> None:
+    environment = Environment("other Python")
+    environment.python.conda_dependencies = CondaDependencies.create(["alpha"], python_version="3.9")
+    record = site.record(environment)
+    assert (record["status"], record["reason"]) == ("Failed", "environment")
+    assert "3.9" in record["message"]
+    assert "3.11." in record["message"]
+
+
+#: In place of micromamba, which is no package of the index: it makes a virtual environment of what it was asked for.
+MICROMAMBA = """#!/usr/bin/python3
+import json, os, subprocess, sys
+content = json.load(open(sys.argv[sys.argv.index("--file") + 1]))
+prefix = sys.argv[sys.argv.index("--prefix") + 1]
+subprocess.run([sys.executable, "-m", "venv", "--without-pip", prefix], check=True)
+os.makedirs(prefix + "/conda-meta")
+open(prefix + "/conda-meta/asked.json", "w").write(json.dumps(content))
+"""
+
+
+def test_packages_of_conda_are_installed_by_the_program_of_the_image_once(
+    site: Site, base_image_name: str, client: docker.DockerClient, store: str
+) -> None:
+    program, path = base64.b64encode(MICROMAMBA.encode()).decode(), "/usr/local/bin/micromamba"
+    text = f"FROM {base_image_name}\nRUN echo {program} | base64 -d > {path} && chmod 755 {path}\n"
+    environment = Environment("gdal")
+    environment.docker.base_image = images.build(f"{store}:latest", f"{text}LABEL {LABEL}={store}\n")
+    environment.python.conda_dependencies = CondaDependencies.create(
+        conda_packages=["gdal=3.8"], channels=["file:///channel"]
+    )
+    script = "import os; print(open(os.environ['CONDA_PREFIX'] + '/conda-meta/asked.json').read())"
+    records = [site.record(environment, script) for _ in range(2)]
+    assert [record["status"] for record in records] == ["Completed"] * 2, records
+    assert [record["environment"]["reused"] for record in records] == [False, True]
+    said = Path(records[1]["log"]["uri"]).read_text()
+    assert "gdal=3.8" in said
+    assert "file:///channel" in said
+    assert len(images_of(client, store)) == 1
+
+
+def test_packages_of_conda_in_an_image_without_conda_are_refused_by_name(site: Site) -> None:
+    environment = Environment("gdal")
+    environment.python.conda_dependencies = CondaDependencies.create(conda_packages=["gdal=3.8"])
+    record = site.record(environment)
+    assert (record["status"], record["reason"]) == ("Failed", "environment")
+    assert "neither conda nor mamba nor micromamba" in record["message"]
+
+
+def test_a_build_goes_on_when_its_worker_is_killed_and_the_next_one_uses_it(
+    site: Site,
+    packages: PackageIndex,
+    client: docker.DockerClient,
+    store: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    packages.gate.clear()
+    worker = os.fork()
+    if worker == 0:
+        try:
+            site.submit(alpha(), run_id="build_1_killed")
+        finally:
+            os._exit(1)
+    assert packages.reached.wait(60)
+    os.kill(worker, signal.SIGKILL)
+    os.waitpid(worker, 0)
+    builds = {"label": [f"{LABEL}={store}", "scriptrun.kind=build"]}
+    (build,) = client.containers.list(all=True, filters=builds)
+    caplog.set_level(logging.INFO, "airflow_provider.scriptrun")
+    with ThreadPoolExecutor(1) as pool:
+        record = pool.submit(site.record, alpha(), run_id="build_1_killed")
+        until(lambda: "waiting for environment" in caplog.text, "the next worker's wait")
+        assert [one.id for one in client.containers.list(all=True, filters=builds)] == [build.id]
+        packages.gate.set()
+        found = record.result()
+    assert found["status"] == "Completed", found
+    assert found["run_id"] == "build_1_killed"
+    assert packages.wheels == ["alpha-1.0-py3-none-any.whl"]
+    assert len(images_of(client, store)) == 1
+    assert client.containers.list(all=True, filters=builds) == []
+
+
+def test_no_secret_is_in_an_image_its_history_a_container_or_the_volume(
+    site: Site,
+    packages: PackageIndex,
+    client: docker.DockerClient,
+    engine: str,
+    store: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    base_image_name: str,
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_TOKEN", TOKEN)
+    hold = tmp_path / "hold"
+    hold.mkdir()
+    script = (
+        "import os, time, alpha\nassert os.environ['TOKEN']\nopen('/hold/up', 'w').close()\n"
+        "while not os.path.exists('/hold/go'): time.sleep(0.01)\n"
+    )
+    fields = {
+        "secret_variables": {"TOKEN": "var:TOKEN"},
+        "docker_runtime_config": {"arguments": ["-v", f"{hold}:/hold"]},
+    }
+    packages.gate.clear()
+    said = []
+
+    def look() -> None:
+        for one in client.api.containers(all=True, filters={"label": f"{LABEL}={store}"}):
+            said.append(json.dumps(client.api.inspect_container(one["Id"])))
+
+    with ThreadPoolExecutor(1) as pool:
+        record = pool.submit(site.record, alpha(), script, **fields)
+        assert packages.reached.wait(60)
+        look()
+        packages.gate.set()
+        until((hold / "up").exists, "the script's start")
+        look()
+        (hold / "go").touch()
+        assert record.result()["status"] == "Completed", record.result()
+    (tag,) = images_of(client, store)
+    said += [json.dumps(client.api.inspect_image(tag)), json.dumps(client.api.history(tag))]
+    assert "scriptrun.kind" in said[0]
+    for form in forms(packages):
+        assert form not in "\n".join(said)
+    archive = ["tar", "--create", "--directory", "/store", "."]
+    of_volume = ["run", "--rm", "--network", "none", "--volume", f"{store}:/store:ro", base_image_name, *archive]
+    for command, holds in ((["save", tag], "alpha-1.0.dist-info/METADATA"), (of_volume, "import os, time, alpha")):
+        assert found_in(["docker", "--host", engine, *command], [holds, *forms(packages)]) == [holds]
+
+
+def forms(packages: PackageIndex) -> list[str]:
+    """Return what a secret may look like."""
+    return [PASSWORD, packages.url.partition("//")[2].partition("@")[0], packages.authorization, TOKEN]
+
+
+def found_in(command: list[str], texts: list[str]) -> list[str]:
+    """Return which of the texts are in what a command writes."""
+    found, before = set(), b""
+    wanted = {text.encode() for text in texts}
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while data := process.stdout.read(READ_BYTES):
+            read = before + data
+            found |= {text for text in wanted if text in read}
+            before = read[-max(map(len, wanted)) :]
+    assert process.returncode == 0
+    return sorted(text.decode() for text in found)
