@@ -39,6 +39,7 @@ def press_test(site: Site, connection_id: str) -> dict[str, Any]:
     """Press the Test button; return what the hook answered."""
     with site.page.expect_response(re.compile("/connections/test$")) as answer:
         row(site, connection_id).get_by_role("button", name="Test Connection").click()
+    assert answer.value.ok, f"{answer.value.text()} to {answer.value.request.post_data}"
     found: dict[str, Any] = answer.value.json()
     return found
 
