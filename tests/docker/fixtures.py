@@ -95,7 +95,7 @@ def ready_docker_vm(docker_vm: DockerVm, base_image_name: str) -> Iterator[Docke
     docker_engine.ask("tag", base_image_name, DEFAULT_BASE_IMAGE, at=docker_vm.engine.url)
     yield docker_vm
     leaks = Leaks(docker_vm.engine.url)
-    leaks.remove(leaks.found(DEFAULT_VOLUME))
+    leaks.remove(leaks.of(DEFAULT_VOLUME))
     leaks.close()
 
 

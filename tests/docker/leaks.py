@@ -53,6 +53,10 @@ class Leaks:
         """Return what belongs to the volumes whose names begin so; a whole name does for one volume."""
         return self._select(lambda volume: volume.startswith(prefix))
 
+    def of(self, volume: str) -> Found:
+        """Return what belongs to this volume, whose name may begin those of others."""
+        return self._select(lambda name: name == volume)
+
     def remove(self, found: Found) -> None:
         """Remove it, running or not."""
         containers, images = self._client.containers, self._client.images
