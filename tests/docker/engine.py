@@ -51,6 +51,7 @@ class PrivateEngine:
     :param group: the id of a group whose users may use the socket; ``None``: root alone.
     :param live_restore: whether containers go on while the engine is stopped, as the setting of that name has it.
     :param tls: whether it listens on a port of 127.0.0.1 as well (``tcp_url``), to whom ``certificates`` let in.
+    :param disk_bytes: the size of a disk of its own for its data; ``None``: it shares this machine's.
     :param options: more of dockerd's.
     """
 
@@ -61,6 +62,7 @@ class PrivateEngine:
         group: int | None = None,
         live_restore: bool = False,
         tls: bool = False,
+        disk_bytes: int | None = None,
         options: Sequence[str] = (),
     ) -> None:
         _sweep_once()
@@ -77,12 +79,20 @@ class PrivateEngine:
         self._service: Service | None = None
         try:
             _make_bridge(self.bridge)
+            if disk_bytes is not None:
+                self.data.mkdir()
+                subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk_bytes}", "none", self.data], check=True)
             self.start()
             for name in load:
                 images.copy(name, self.url)
         except BaseException:
             self.remove()
             raise
+
+    @property
+    def data(self) -> Path:
+        """Where it keeps images, containers and volumes."""
+        return self.folder / "data"
 
     @property
     def tcp_url(self) -> str:
@@ -187,7 +197,7 @@ class PrivateEngine:
         settings = self.folder / "daemon.json"  # the machine's own is for its own engine
         settings.write_text(json.dumps(_identity(program, self.folder)))
         command = [program, "--config-file", str(settings), "--host", self.url]
-        command += ["--data-root", str(self.folder / "data")]
+        command += ["--data-root", str(self.data)]
         command += ["--exec-root", str(self.folder / "exec"), "--pidfile", str(self.folder / "dockerd.pid")]
         # with `none` it would remove the default bridge of the machine's engine
         command += ["--bridge", self.bridge, "--iptables=false", "--ip6tables=false"]
@@ -327,10 +337,10 @@ def _mounts(folder: Path) -> list[str]:
 def _remove(name: str) -> None:
     """Remove all of an engine whose processes are gone."""
     folder = _FOLDERS / f"{_PREFIX}{name}"
-    for point in _mounts(folder):
-        subprocess.run(["umount", "--lazy", point], check=False, capture_output=True)
     notes = folder / "data/network/files/local-kv.db"
     made = {found.decode() for found in _BRIDGE.findall(notes.read_bytes())} if notes.exists() else set()
+    for point in _mounts(folder):
+        subprocess.run(["umount", "--lazy", point], check=False, capture_output=True)
     for bridge in {_bridge(name), *made}:
         subprocess.run(["ip", "link", "delete", bridge], check=False, capture_output=True)
     deadline = time.monotonic() + _PATIENCE_S

@@ -31,6 +31,8 @@ HEAD_PATIENCE_S = 60.0
 _MAX_HEAD_BYTES = 64 * 1024
 _READ_BYTES = 256 * 1024
 _HTTP = b"HTTP/"
+#: The other side takes more, or has said its last word (poll(2)).
+_WRITABLE = select.POLLOUT | select.POLLRDHUP
 _HEADER = struct.Struct(">BxxxL")
 _STDOUT, _STDERR = 1, 2
 _SWITCHING, _OK = 101, 200
@@ -83,11 +85,14 @@ class EngineStream:
         self._sort()
 
     def write(self, data: bytes, timeout_s: float) -> None:
-        """Write all of it to its standard input. See :class:`~.base.Process`."""
+        """Write all of it to its standard input. See :class:`~.base.Process`.
+
+        ``BrokenPipeError``, too, when the process has ended: an engine reads no more then, and leaves us waiting.
+        """
         view = memoryview(data)
         deadline = time.monotonic() + timeout_s
         while view:
-            sent = self._try(lambda part=view: self._connection.send(part), select.POLLOUT, deadline)  # type: ignore[misc]
+            sent = self._try(lambda part=view: self._connection.send(part), _WRITABLE, deadline)  # type: ignore[misc]
             if sent is not None:
                 view = view[sent:]
                 deadline = time.monotonic() + timeout_s
@@ -125,13 +130,16 @@ class EngineStream:
         except ssl.SSLWantReadError:
             awaits = select.POLLIN
         except ssl.SSLWantWriteError:
-            awaits = select.POLLOUT
+            awaits = _WRITABLE
         except BlockingIOError:
             pass
         poll = select.poll()
         poll.register(self._connection, awaits)
-        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        if not ready:
             raise TimeoutError("nothing came")
+        if awaits == _WRITABLE and not ready[0][1] & select.POLLOUT:
+            raise BrokenPipeError("the process has ended")
         return None
 
     def _sort(self) -> None:
