@@ -21,6 +21,7 @@ import pytest
 
 from airflow_provider.scriptrun import CondaDependencies, Environment, Experiment, ScriptRunConfig, Workspace
 from airflow_provider.scriptrun.runs.run import Run
+from scripts import docker_engine
 from tests.airflow.project import until
 from tests.docker import images, index
 from tests.docker.leaks import LABEL
@@ -95,8 +96,17 @@ def images_of(client: docker.DockerClient, store: str) -> list[str]:
     return [tag for image in client.images.list(filters={"label": labels}) for tag in image.tags]
 
 
+def downloads_left(engine: str, image: str, store: str) -> list[str]:
+    """Return what of a build's downloads is in its image or in the volume."""
+    where = ["/store", "/opt", "/root", "/tmp", "/var/tmp"]
+    options = ["--rm", "--network", "none", "--volume", f"{store}:/store:ro", "--entrypoint", "find"]
+    found = docker_engine.ask("run", *options, image, *where, at=engine).splitlines()
+    assert any(path.startswith("/opt/scriptrun/environments/") for path in found)
+    return [path for path in found if "/cache" in path or path.endswith((".whl", ".tar.bz2"))]
+
+
 def test_a_curated_environment_is_built_at_its_first_use_and_reused_by_the_next(
-    site: Site, packages: PackageIndex, client: docker.DockerClient, store: str
+    site: Site, packages: PackageIndex, client: docker.DockerClient, engine: str, store: str
 ) -> None:
     script = "import numpy, pandas, pyarrow, sys; print(pandas.VERSION, sys.version_info[:2])"
     first = site.record(Environment.get("tabular"), script)
@@ -104,7 +114,8 @@ def test_a_curated_environment_is_built_at_its_first_use_and_reused_by_the_next(
     second = site.record(Environment.get("tabular"), script)
     assert [record["environment"]["reused"] for record in (first, second)] == [False, True]
     assert first["environment"]["id"] == second["environment"]["id"]
-    assert len(images_of(client, store)) == 1
+    (tag,) = images_of(client, store)
+    assert downloads_left(engine, tag, store) == []
     assert sorted(name.partition("-")[0] for name in packages.wheels) == sorted(TABULAR)
     assert Path(second["log"]["uri"]).read_text() == "2.2.0 (3, 11)\n"
 
@@ -125,12 +136,14 @@ content = json.load(open(sys.argv[sys.argv.index("--file") + 1]))
 prefix = sys.argv[sys.argv.index("--prefix") + 1]
 subprocess.run([sys.executable, "-m", "venv", "--without-pip", prefix], check=True)
 os.makedirs(prefix + "/conda-meta")
+os.makedirs(os.environ["CONDA_PKGS_DIRS"])
+open(os.environ["CONDA_PKGS_DIRS"] + "/gdal.tar.bz2", "w").close()
 open(prefix + "/conda-meta/asked.json", "w").write(json.dumps(content))
 """
 
 
 def test_packages_of_conda_are_installed_by_the_program_of_the_image_once(
-    site: Site, base_image_name: str, client: docker.DockerClient, store: str
+    site: Site, base_image_name: str, client: docker.DockerClient, engine: str, store: str
 ) -> None:
     program, path = base64.b64encode(MICROMAMBA.encode()).decode(), "/usr/local/bin/micromamba"
     text = f"FROM {base_image_name}\nRUN echo {program} | base64 -d > {path} && chmod 755 {path}\n"
@@ -146,7 +159,8 @@ def test_packages_of_conda_are_installed_by_the_program_of_the_image_once(
     said = Path(records[1]["log"]["uri"]).read_text()
     assert "gdal=3.8" in said
     assert "file:///channel" in said
-    assert len(images_of(client, store)) == 1
+    (tag,) = images_of(client, store)
+    assert downloads_left(engine, tag, store) == []
 
 
 def test_packages_of_conda_in_an_image_without_conda_are_refused_by_name(site: Site) -> None:

@@ -87,8 +87,9 @@ def _furnish(layout: Layout, ask: StartRequest) -> None:
             ask.tools[name] = program
     layout.tools = os.devnull  # programs lent are the other container's to count
     os.environ.update(ask.variables)
-    cache = os.path.join(layout.run(ask.run_id).folder, "cache")
-    os.environ.update(UV_CACHE_DIR=cache, PIP_CACHE_DIR=cache, UV_LINK_MODE="copy", PYTHONDONTWRITEBYTECODE="1")
+    cache = layout.run(ask.run_id).cache
+    os.environ.update(UV_CACHE_DIR=cache, PIP_CACHE_DIR=cache, CONDA_PKGS_DIRS=os.path.join(cache, "conda"))
+    os.environ.update(UV_LINK_MODE="copy", PYTHONDONTWRITEBYTECODE="1")
 
 
 def _take(run: RunLayout) -> Optional[int]:

@@ -39,6 +39,10 @@ def prepare(layout: Layout, run: RunLayout, ask: StartRequest) -> None:
     except OSError as error:
         diagnosis.print_exception()
         result = _failed(Reason.TARGET, "%s: %s" % (error.filename or layout.root, error.strerror or error))
+    if os.path.isdir(run.cache):  # gigabytes, that no other run looks at
+        import shutil
+
+        shutil.rmtree(run.cache, ignore_errors=True)
     write_atomic(run.prepared, json.dumps(result))
 
 
