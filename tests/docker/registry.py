@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import io
 import json
+import logging
 import os
 import shutil
 import tarfile
@@ -167,6 +168,39 @@ def answering(status: int, body: bytes) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class Lines(logging.Handler):
+    """What the Docker target logs, whatever Airflow makes of logging when it is loaded; as a context."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.records: list[logging.LogRecord] = []
+        self._logger = logging.getLogger("airflow_provider.scriptrun.targets.docker")
+        self._level = self._logger.level
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "\n".join(record.getMessage() for record in self.records)
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings among it."""
+        return [record.getMessage() for record in self.records if record.levelno == logging.WARNING]
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.records.append(record)
+
+    def __enter__(self) -> Lines:
+        self._logger.addHandler(self)
+        self._logger.setLevel(logging.DEBUG)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+        self._logger.setLevel(self._level)
 
 
 def small_image(store: str, content: str, platform: str = "linux/amd64") -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import secrets
 from base64 import b64encode
 from collections.abc import Iterator
@@ -21,8 +20,6 @@ from airflow_provider.scriptrun.targets.docker.opening import dial
 from airflow_provider.scriptrun.targets.docker.registry import Registries, host_of, own_login
 from airflow_provider.scriptrun.targets.docker.registry_answers import Answer, Obstacle
 from airflow_provider.scriptrun.targets.docker.settings import DockerConnection, Registry
-from airflow_provider.scriptrun.targets.registry import open_target
-from airflow_provider.scriptrun.targets.request import StartRequest
 from tests.docker.engine import PrivateEngine
 from tests.docker.leaks import Leaks
 from tests.docker.registry import PASSWORD, USER, ImageRegistry, answering, small_image
@@ -213,26 +210,6 @@ class TestFetching:
         assert wrong.fetch(published).obstacle is Obstacle.REFUSED
         assert wrong.fetch(published, own).answer is Answer.YES
         assert own_login(None, {}) is own_login({"registry": None}, {}) is None
-
-    def test_a_target_fetches_with_the_login_of_its_runs_environment(
-        self, published: str, login: Registry, store: str, engine: str, monkeypatch: pytest.MonkeyPatch, caplog
-    ) -> None:
-        caplog.set_level(logging.DEBUG)
-        extra = {"volume": store, "registry": login.address}
-        monkeypatch.setenv(
-            "AIRFLOW_CONN_ENGINE", json.dumps({"conn_type": "scriptrun_docker", "host": engine, "extra": extra})
-        )
-        image = {
-            "reference": published,
-            "platform": "linux/amd64",
-            "registry": {"address": login.address, "username": USER, "secret": "ITS_PASSWORD"},
-        }
-        request = StartRequest(
-            "run", "lineage", "experiment", environment={"image": image}, secret_environment={"ITS_PASSWORD": PASSWORD}
-        )
-        with open_target("engine", AirflowSurroundings()) as target:
-            assert target.image(request).platform == "linux/amd64"
-        assert PASSWORD not in caplog.text
 
 
 class TestPublishing:

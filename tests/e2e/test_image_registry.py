@@ -1,34 +1,108 @@
-"""A private registry is all that an engine needs to have a base image from."""
+"""A private registry: where base images come from, images with a login of their own, and what engines share."""
 
 from __future__ import annotations
 
 import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 
+from airflow_provider.scriptrun import ContainerRegistry, Environment, Experiment, ScriptRunConfig, Workspace
 from airflow_provider.scriptrun.hooks.docker import ScriptRunDockerHook
-from tests.docker.registry import PASSWORD, USER, ImageRegistry
+from tests.docker.engine import PrivateEngine
+from tests.docker.leaks import Leaks
+from tests.docker.registry import PASSWORD, USER, ImageRegistry, Lines
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.needs("docker", "image registry")]
 
 
-def test_a_base_image_that_only_the_registry_has_is_fetched_by_the_first_check(
-    image_registry: ImageRegistry, engine: str, base_image_name: str, store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="module")
+def private(image_registry: ImageRegistry, engine: str, base_image_name: str) -> Iterator[str]:
+    """The name of the base image in the registry; the engine has it under that name after a test, and not before."""
     name, client = f"{image_registry.address}/team/base:1", docker.DockerClient(base_url=engine)
-    connection = {"conn_type": "scriptrun_docker", "host": engine, "login": USER, "password": PASSWORD}
-    extra = {"volume": store, "base_image": name, "registry": image_registry.address}
-    monkeypatch.setenv("AIRFLOW_CONN_ENGINE", json.dumps({**connection, "extra": extra}))
-    try:
-        client.images.get(base_image_name).tag(name)
-        said = client.images.push(name, auth_config={"username": USER, "password": PASSWORD})
-        assert '"error"' not in said, said
-        client.images.remove(name)
-        for there in ("was fetched", "is there"):
-            works, message = ScriptRunDockerHook("engine").test_connection()
-            assert works, message
-            assert f"base image {name} {there}." in message
-    finally:
-        client.images.remove(name, force=True)
-        client.close()
+    client.images.get(base_image_name).tag(name)
+    said = client.images.push(name, auth_config={"username": USER, "password": PASSWORD})
+    assert '"error"' not in said, said
+    client.images.remove(name)
+    yield name
+    client.close()
+
+
+@pytest.fixture
+def forgotten(private: str, engine: str) -> Iterator[str]:
+    """The same, and the engine forgets it again."""
+    yield private
+    client = docker.DockerClient(base_url=engine)
+    client.images.remove(private, force=True)
+    client.close()
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, name: str, host: str, login: bool = True, **extra: Any) -> None:
+    """Define a connection to an engine, with the registry's login."""
+    document = {"conn_type": "scriptrun_docker", "host": host, "extra": {"network": "none", **extra}}
+    if login:
+        document.update({"login": USER, "password": PASSWORD})
+    monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(document))
+
+
+def log_of(tmp_path: Path, environment: Environment, target: str) -> str:
+    """Run a script there that says what its image is; return what it said."""
+    source = tmp_path / "code"
+    source.mkdir(exist_ok=True)
+    (source / "main.py").write_text("import os; print(os.environ.get('SALT'), os.path.exists('/.dockerenv'))")
+    config = ScriptRunConfig(source, script="main.py", environment=environment, compute_target=target)
+    run = Experiment(Workspace(str(tmp_path / "workspace")), "registry").submit(config)
+    run.wait_for_completion()
+    return Path(run.record["log"]["uri"]).read_text()
+
+
+def test_a_base_image_that_only_the_registry_has_is_fetched_by_the_first_check(
+    image_registry: ImageRegistry, engine: str, forgotten: str, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(monkeypatch, "engine", engine, volume=store, base_image=forgotten, registry=image_registry.address)
+    for there in ("was fetched", "is there"):
+        works, message = ScriptRunDockerHook("engine").test_connection()
+        assert works, message
+        assert f"base image {forgotten} {there}." in message
+
+
+def test_an_image_with_a_login_of_its_own_runs_where_the_connection_has_none(
+    image_registry: ImageRegistry, engine: str, base_image_name: str, forgotten: str, store: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    connect(monkeypatch, "engine", engine, login=False, volume=store, base_image=base_image_name)
+    monkeypatch.setenv("AIRFLOW_CONN_IMAGES", json.dumps({"conn_type": "docker", "password": PASSWORD}))
+    own = ContainerRegistry(address=image_registry.address, username=USER, password="conn:images/password")
+    with Lines() as lines:
+        assert "True" in log_of(tmp_path, Environment.from_docker_image("mine", "team/base:1", own), "engine")
+    kept = [path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(PASSWORD in text for text in (*kept, lines.text))
+
+
+@pytest.mark.needs("private engine")
+def test_what_one_engine_has_built_another_one_fetches(
+    image_registry: ImageRegistry, engine: str, base_image_name: str, private: str, store: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    del private  # its layers are in the registry, and travel once
+    salt = secrets.token_hex(8)
+    environment = Environment.from_dockerfile("built", f"FROM {base_image_name}\nENV SALT={salt}\n")
+    with PrivateEngine(load=[base_image_name]) as other:
+        extra = {"volume": store, "base_image": base_image_name, "registry": image_registry.address}
+        connect(monkeypatch, "engine", engine, **extra)
+        connect(monkeypatch, "other", other.url, **extra)
+        with Lines() as lines:
+            assert salt in log_of(tmp_path, environment, "engine")
+        assert f"ENV SALT={salt}" in lines.text, "the build's own lines"
+        with Lines() as lines:
+            assert salt in log_of(tmp_path, environment, "other")
+        assert "ENV SALT=" not in lines.text
+        assert f"fetching the image {image_registry.address}/{store}-image:" in lines.text
+        images = Leaks(other.url)
+        assert [name for name in images.found(store).images if image_registry.address in name] == []
+        images.close()
+    assert len(image_registry.tags(f"{store}-image")) == 1

@@ -131,13 +131,21 @@ class Registries:
             )
             return lines
 
-        trouble = None
-        for _ in range(_ATTEMPTS):
+        trouble = self._silence(name, own)
+        for _ in range(_ATTEMPTS if trouble is None else 0):
             trouble = self._moved(name, self.login_for(name, own), push)
             if trouble is None or _UNTAGGED not in trouble.why:
                 break
         if trouble is not None:
             raise trouble.error(f"The image {name} cannot be published")
+
+    def _silence(self, name: str, own: Registry | None) -> Found | None:
+        """Return why a registry answers nothing that makes sense; ``None``: it does.
+
+        An engine pushes each layer again and again to one that does not, for most of a minute.
+        """
+        found = self.look(name, own)
+        return found if found.obstacle not in (None, Obstacle.REFUSED) else None
 
     # Environments, which engines share
 
