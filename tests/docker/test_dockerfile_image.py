@@ -17,6 +17,7 @@ import pytest
 
 from airflow_provider.scriptrun import Environment, Experiment, ScriptRunConfig, Workspace
 from airflow_provider.scriptrun.config.environment import Environment as AnyEnvironment
+from airflow_provider.scriptrun.runs import surroundings
 from airflow_provider.scriptrun.runs.run import Run
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
 from tests.docker import images
@@ -184,6 +185,15 @@ def test_a_run_that_is_cancelled_while_its_image_is_built_ends_with_the_build(
     until(lambda: not sleepers(client, store))
 
 
+@pytest.fixture
+def settings_read_anew() -> Iterator[None]:
+    """What a test sets is read in it, and in no other."""
+    before = surroundings.use(None)
+    yield
+    surroundings.use(before)
+
+
+@pytest.mark.usefixtures("settings_read_anew")
 def test_when_an_image_is_made_those_that_nobody_has_wanted_for_long_go(
     submit: Submit,
     client: docker.DockerClient,
