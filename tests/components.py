@@ -155,6 +155,12 @@ def _image_registry() -> str | None:
     return _docker()
 
 
+def _rootless_engine() -> str | None:
+    from tests.docker import rootless
+
+    return _private_engine() or rootless.why_impossible()
+
+
 def _compose() -> str | None:
     from scripts import compose
 
@@ -208,6 +214,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "network namespace": _namespace,
     "docker": _docker,
     "private engine": _private_engine,
+    "rootless engine": _rootless_engine,
     "image registry": _image_registry,
     "compose": _compose,
     "postgresql": _postgresql,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import posixpath
 import time
@@ -29,7 +30,7 @@ from airflow_provider.scriptrun.targets.docker.labels import (
 from airflow_provider.scriptrun.targets.install import PYTHON_OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from airflow_provider.scriptrun.targets.docker.keeper import Keeper
     from airflow_provider.scriptrun.targets.docker.streams import EngineStream
@@ -42,6 +43,7 @@ _MAX_ANSWER_BYTES = 16 * 1024
 _QUOTED_CHARACTERS = 2000
 #: What the supervisor says; another number is an errno. See ``supervisor/contain.py``.
 _TAKEN, _CANCELED, _BEGUN, _FAILED = "0", "canceled", "begun", "failed "
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Launcher:
                 if error.code != CONFLICT:
                     raise self._unmade(error, box) from None
             else:
+                self._warn(box, made.get("Warnings") or ())
                 return str(made["Id"])
             there = self._engine.container(name)
             state = None if there is None else there["State"]["Status"]
@@ -143,6 +146,12 @@ class Launcher:
             host_config=host_config,
             **{name: value for name, value in box.config.items() if name != "labels"},
         )
+
+    def _warn(self, box: Box, said: Iterable[str]) -> None:
+        """Tell what the engine does otherwise than it is asked to."""
+        unheld = [f"it does not hold the limit of {option}" for option in self._engine.unheld(box.host_config)]
+        for warning in (*unheld, *said):
+            log.warning("%s, of the container of run %s: %s", self._engine.name, box.run_id, warning)
 
     def _rest(self, box: Box) -> dict[str, Any]:
         return {name: value for name, value in box.host_config.items() if name not in ("binds", "mounts")}

@@ -12,7 +12,7 @@ from airflow_provider.scriptrun.errors import ConfigurationError, TargetRefusedE
 from airflow_provider.scriptrun.targets.docker.streams import EngineStream, hijack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from docker import APIClient
 
@@ -27,6 +27,14 @@ VOLUME_LABEL = "scriptrun.volume"
 #: The first API version that mounts a part of a volume.
 SUBPATH_API = (1, 45)
 BAD_REQUEST = 400
+#: A limit of a container, and the field of the engine's description that says whether it is held: one that is rootless
+#: has no control groups with version 1, and says nothing where a container is made.
+_HOLDS = {
+    "mem_limit": ("MemoryLimit", "--memory"),
+    "nano_cpus": ("CpuCfsQuota", "--cpus"),
+    "cpuset_cpus": ("CPUSet", "--cpuset-cpus"),
+    "pids_limit": ("PidsLimit", "--pids-limit"),
+}
 #: What a server with TLS answers, in the clear, to whoever comes without (Go's net/http).
 TLS_WANTED = "HTTP request to an HTTPS server"
 
@@ -55,7 +63,7 @@ class Engine:
         self._lock = threading.Lock()
         self._client: APIClient | None = None
         self._owner = os.getpid()
-        self._restores_live: bool | None = None
+        self._description: dict[str, Any] | None = None
 
     @property
     def api_version(self) -> tuple[int, ...]:
@@ -64,10 +72,21 @@ class Engine:
 
     def restores_live(self) -> bool:
         """Whether its containers go on while it is stopped (live-restore). Raises what :meth:`call` does."""
-        if self._restores_live is None:
-            described = self.call("its description", lambda client: client.info())
-            self._restores_live = bool(described.get("LiveRestoreEnabled"))
-        return self._restores_live
+        return bool(self._described().get("LiveRestoreEnabled"))
+
+    def unheld(self, wanted: Iterable[str]) -> list[str]:
+        """Return the options whose limits this engine takes and does not hold. Raises what :meth:`call` does.
+
+        :param wanted: names of a container's host configuration: ``mem_limit``.
+        """
+        told = self._described()
+        known = [_HOLDS[name] for name in wanted if name in _HOLDS]
+        return [option for fact, option in known if told.get(fact) is False]
+
+    def _described(self) -> dict[str, Any]:
+        if self._description is None:
+            self._description = self.call("its description", lambda client: client.info())
+        return self._description
 
     def client(self) -> APIClient:
         """Return Docker's client. Raises what :meth:`call` does."""
