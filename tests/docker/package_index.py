@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import http.server
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
@@ -43,6 +44,15 @@ class PackageIndex:
     def authorization(self) -> str:
         """What a client's header ends with."""
         return base64.b64encode(self.login.encode()).decode()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let whoever wants a wheel wait meanwhile."""
+        self.gate.clear()
+        try:
+            yield
+        finally:
+            self.gate.set()
 
     def __enter__(self) -> PackageIndex:
         return self

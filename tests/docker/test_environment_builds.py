@@ -34,6 +34,8 @@ PASSWORD, TOKEN = "s3cr3t/pass word", "t0ken-of-the-script"
 #: A package of each requirement of the curated environment ``tabular``.
 TABULAR = {"numpy": "2.0.0", "pandas": "2.2.0", "pyarrow": "17.0.0"}
 READ_BYTES = 1024 * 1024
+#: The run of a worker that is killed.
+KILLED = "builds_1_killed"
 
 
 @pytest.fixture
@@ -48,6 +50,24 @@ def packages(tmp_path: Path) -> Iterator[PackageIndex]:
     """An index that wants a login."""
     with PackageIndex(tmp_path / "index", {"alpha": "1.0", **TABULAR}, ("robot", PASSWORD)) as serving:
         yield serving
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What the target logs. Airflow takes the root's handlers away, and so what pytest has there."""
+    lines: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    log, ear = logging.getLogger("airflow_provider.scriptrun"), Ear()
+    level = log.level
+    log.addHandler(ear)
+    log.setLevel(logging.INFO)
+    yield lines
+    log.setLevel(level)
+    log.removeHandler(ear)
 
 
 class Site:
@@ -171,37 +191,55 @@ def test_packages_of_conda_in_an_image_without_conda_are_refused_by_name(site: S
     assert "neither conda nor mamba nor micromamba" in record["message"]
 
 
-def test_a_build_goes_on_when_its_worker_is_killed_and_the_next_one_uses_it(
-    site: Site,
-    packages: PackageIndex,
-    client: docker.DockerClient,
-    store: str,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def killed_while_building(site: Site, packages: PackageIndex) -> None:
+    """Submit in a process that is killed once the build has come to a package, which it waits for."""
     packages.gate.clear()
     worker = os.fork()
     if worker == 0:
         try:
-            site.submit(alpha(), run_id="build_1_killed")
+            site.submit(alpha(), run_id=KILLED)
         finally:
             os._exit(1)
     assert packages.reached.wait(60)
     os.kill(worker, signal.SIGKILL)
     os.waitpid(worker, 0)
-    builds = {"label": [f"{LABEL}={store}", "scriptrun.kind=build"]}
-    (build,) = client.containers.list(all=True, filters=builds)
-    caplog.set_level(logging.INFO, "airflow_provider.scriptrun")
+
+
+def builds_of(client: docker.DockerClient, store: str) -> list[Any]:
+    return client.containers.list(all=True, filters={"label": [f"{LABEL}={store}", "scriptrun.kind=build"]})
+
+
+def test_a_build_goes_on_when_its_worker_is_killed_and_the_next_one_waits_for_it(
+    site: Site, packages: PackageIndex, client: docker.DockerClient, store: str, said: list[str]
+) -> None:
+    killed_while_building(site, packages)
+    (build,) = builds_of(client, store)
     with ThreadPoolExecutor(1) as pool:
-        record = pool.submit(site.record, alpha(), run_id="build_1_killed")
-        until(lambda: "waiting for environment" in caplog.text, "the next worker's wait")
-        assert [one.id for one in client.containers.list(all=True, filters=builds)] == [build.id]
-        packages.gate.set()
+        record = pool.submit(site.record, alpha(), run_id=KILLED)
+        try:
+            until(lambda: any("waiting for environment" in line for line in said), "the next worker's wait")
+            assert [one.id for one in builds_of(client, store)] == [build.id]
+        finally:
+            packages.gate.set()
         found = record.result()
-    assert found["status"] == "Completed", found
-    assert found["run_id"] == "build_1_killed"
+    assert (found["status"], found["run_id"]) == ("Completed", KILLED), found
     assert packages.wheels == ["alpha-1.0-py3-none-any.whl"]
     assert len(images_of(client, store)) == 1
-    assert client.containers.list(all=True, filters=builds) == []
+    assert builds_of(client, store) == []
+
+
+def test_what_a_killed_workers_build_has_made_is_used_by_the_next_one(
+    site: Site, packages: PackageIndex, client: docker.DockerClient, store: str
+) -> None:
+    killed_while_building(site, packages)
+    packages.gate.set()
+    until(lambda: [one.status for one in builds_of(client, store)] == ["exited"], "the build's end")
+    assert images_of(client, store) == []
+    found = site.record(alpha(), run_id=KILLED)
+    assert (found["status"], found["run_id"]) == ("Completed", KILLED), found
+    assert packages.wheels == ["alpha-1.0-py3-none-any.whl"]
+    assert len(images_of(client, store)) == 1
+    assert builds_of(client, store) == []
 
 
 def test_no_secret_is_in_an_image_its_history_a_container_or_the_volume(
@@ -225,7 +263,6 @@ def test_no_secret_is_in_an_image_its_history_a_container_or_the_volume(
         "secret_variables": {"TOKEN": "var:TOKEN"},
         "docker_runtime_config": {"arguments": ["-v", f"{hold}:/hold"]},
     }
-    packages.gate.clear()
     said = []
 
     def look() -> None:
@@ -233,13 +270,15 @@ def test_no_secret_is_in_an_image_its_history_a_container_or_the_volume(
             said.append(json.dumps(client.api.inspect_container(one["Id"])))
 
     with ThreadPoolExecutor(1) as pool:
-        record = pool.submit(site.record, alpha(), script, **fields)
-        assert packages.reached.wait(60)
-        look()
-        packages.gate.set()
-        until((hold / "up").exists, "the script's start")
-        look()
-        (hold / "go").touch()
+        with packages.held():
+            record = pool.submit(site.record, alpha(), script, **fields)
+            assert packages.reached.wait(60)
+            look()
+        try:
+            until((hold / "up").exists, "the script's start")
+            look()
+        finally:
+            (hold / "go").touch()
         assert record.result()["status"] == "Completed", record.result()
     (tag,) = images_of(client, store)
     said += [json.dumps(client.api.inspect_image(tag)), json.dumps(client.api.history(tag))]
