@@ -75,7 +75,8 @@ class PrivateEngine:
         self.url = f"unix://{self.socket}"
         self.certificates = Certificates(self.folder / "certificates") if tls else None
         self.port = 0
-        self._group, self._live_restore, self._options = group, live_restore, list(options)
+        self.is_restoring_live = live_restore
+        self._group, self._options = group, list(options)
         self._service: Service | None = None
         try:
             _make_bridge(self.bridge)
@@ -204,7 +205,7 @@ class PrivateEngine:
         # by its control group, all that runs in containers is known as this engine's
         command += ["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", f"/{self.name}"]
         command += ["--group", str(os.getgid() if self._group is None else self._group)]
-        if self._live_restore:
+        if self.is_restoring_live:
             command.append("--live-restore")
         if self.certificates is not None:
             own = self.certificates

@@ -6,9 +6,7 @@ import hashlib
 import json
 import subprocess
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from airflow_provider.scriptrun import DockerConfiguration, Run
 from tests.docker.engine import PrivateEngine
@@ -26,27 +24,26 @@ _PAUSE_S = 0.05
 class EngineSite:
     """One volume of a private engine, and a folder of its machine that scripts find at ``/site``.
 
-    :param extra: more of the connection's, or others.
+    :param image: that containers are made from.
     """
 
-    def __init__(
-        self, engine: PrivateEngine, worker: Worker, folder: Path, image: str, extra: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, engine: PrivateEngine, worker: Worker, folder: Path, image: str) -> None:
         self.engine, self.worker, self.volume = engine, worker, new_volume()
-        self._folder = folder / "site"
-        self._folder.mkdir()
+        self.folder = folder / "site"
+        self.folder.mkdir()
         self._gates = 0
-        self.document: dict[str, Any] = {
-            "conn_type": "scriptrun_docker",
-            "host": engine.url,
-            "extra": {"volume": self.volume, "base_image": image, "network": "none", **(extra or {})},
-        }
-        worker.connect(self.document, NAME)
+        self._extra = {"volume": self.volume, "base_image": image, "network": "none"}
+        self.connect()
+
+    def connect(self, **extra: str) -> None:
+        """Make the connection to it, with more of its extra or other values."""
+        document = {"conn_type": "scriptrun_docker", "host": self.engine.url, "extra": {**self._extra, **extra}}
+        self.worker.connect(document, NAME)
 
     def gated(self, lines: int = 100) -> GatedRun:
         """Submit a script that says that it has begun, then waits to be let go on."""
         self._gates += 1
-        return GatedRun(self, self._folder, f"gate{self._gates}", lines)
+        return GatedRun(self, self.folder, f"gate{self._gates}", lines)
 
     def mountpoint(self) -> Path:
         """Return where the volume is on the engine's machine, which need not run."""

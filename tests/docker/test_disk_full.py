@@ -21,7 +21,7 @@ from tests.docker.engine import PrivateEngine
 from tests.docker.leaks import Leaks, new_volume
 from tests.ssh.worker import Worker
 
-pytestmark = [pytest.mark.needs("private engine", "tmpfs"), pytest.mark.slow]
+pytestmark = [pytest.mark.needs("private engine", "tmpfs"), pytest.mark.slow, pytest.mark.xdist_group("full_engine")]
 
 #: Room for the base image, twice while it is loaded.
 SIZE_BYTES = 480 * MEGABYTE

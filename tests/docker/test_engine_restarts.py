@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from airflow_provider.scriptrun import CondaDependencies, Environment
 from airflow_provider.scriptrun.errors import RunLostError
+from airflow_provider.scriptrun.targets import session
+from airflow_provider.scriptrun.targets.docker import engine as target_engine
+from airflow_provider.scriptrun.targets.docker import streams
 from tests import components
+from tests.docker import index
 from tests.docker.engine import PrivateEngine
+from tests.docker.package_index import PackageIndex
 from tests.docker.site import NAME, EngineSite, forge_boot
+from tests.ssh.watched import PATIENCE_S, Watching
 from tests.ssh.worker import Worker
 
-pytestmark = [pytest.mark.needs("private engine"), pytest.mark.slow]
+pytestmark = [pytest.mark.needs("private engine"), pytest.mark.slow, pytest.mark.xdist_group("engine_restarts")]
 
 AWAY = "The run goes on; trying again"
 
@@ -128,3 +137,72 @@ def test_a_run_on_a_machine_that_was_restarted_is_lost_and_says_so(site: EngineS
     again = site.gated()
     again.let_go()
     again.assert_whole()
+
+
+def test_an_engine_that_says_nothing_costs_the_run_nothing(site: EngineSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(streams, "HEAD_PATIENCE_S", 1.0)
+    monkeypatch.setattr(target_engine, "PATIENCE_S", 1.0)
+    monkeypatch.setenv("AIRFLOW__SCRIPTRUN__POLL_WAIT_SECONDS", "1")
+    run = site.gated()
+    site.engine.freeze()
+    run.watching.heard("did not answer for")
+    run.watching.heard("could not be asked for")
+    site.engine.thaw()
+    run.let_go()
+    run.assert_whole()
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> Iterator[PackageIndex]:
+    """An index that lets nobody have a package yet."""
+    with PackageIndex(tmp_path / "index", {"alpha": "1.0"}) as packages:
+        packages.gate.clear()
+        yield packages
+
+
+class Building:
+    """A run whose environment is about to be built, submitted in a thread."""
+
+    def __init__(self, site: EngineSite, packages: PackageIndex) -> None:
+        site.connect(network=index.NETWORK, index_url=packages.url)
+        environment = Environment("alpha")
+        environment.python.conda_dependencies = CondaDependencies.create(pip_packages=["alpha"])
+        self._site, self._environment = site, environment
+        self._pool = ThreadPoolExecutor(1)
+        self._record = self._pool.submit(self.record)
+        assert packages.reached.wait(PATIENCE_S)
+
+    def record(self) -> dict[str, Any]:
+        """Submit it and follow it to its end."""
+        run = self._site.worker.submit({"main.py": "import alpha"}, target=NAME, environment=self._environment)
+        return Watching(run).record()
+
+    def end(self) -> dict[str, Any]:
+        """Return the record of the first one."""
+        try:
+            return self._record.result(PATIENCE_S)
+        finally:
+            self._pool.shutdown()
+
+
+def test_a_build_goes_on_while_an_engine_with_live_restore_is_away(lasting: EngineSite, packages: PackageIndex) -> None:
+    building = Building(lasting, packages)
+    lasting.engine.restart()
+    packages.gate.set()
+    record = building.end()
+    assert record["status"] == "Completed", record
+    assert packages.wheels == ["alpha-1.0-py3-none-any.whl"]
+    assert lasting.containers("build") == []
+
+
+def test_a_build_ends_with_its_engine_and_the_next_run_builds_anew(site: EngineSite, packages: PackageIndex) -> None:
+    building = Building(site, packages)
+    site.engine.restart()
+    record = building.end()
+    assert (record["status"], record["reason"]) == ("Failed", "lost"), record
+    assert "Its container was stopped" in record["message"]
+    assert site.containers("build") == []
+    packages.gate.set()
+    again = building.record()
+    assert again["status"] == "Completed", again

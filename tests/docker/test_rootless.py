@@ -15,7 +15,7 @@ from tests.docker.leaks import Leaks, new_volume
 from tests.docker.rootless import RootlessEngine
 from tests.ssh.worker import Worker
 
-pytestmark = [pytest.mark.needs("rootless engine"), pytest.mark.slow]
+pytestmark = [pytest.mark.needs("rootless engine"), pytest.mark.slow, pytest.mark.xdist_group("rootless_engine")]
 
 #: A user of an image, and a group.
 USER, GROUP = 1234, 4321

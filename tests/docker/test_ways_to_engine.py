@@ -20,7 +20,7 @@ from tests.docker.engine import PrivateEngine
 from tests.docker.leaks import Leaks, new_volume
 from tests.ssh.worker import Worker
 
-pytestmark = [pytest.mark.needs("private engine"), pytest.mark.slow]
+pytestmark = [pytest.mark.needs("private engine"), pytest.mark.slow, pytest.mark.xdist_group("ways_to_engine")]
 
 #: No error here needs longer; a hang does.
 SOON_S = 10.0
