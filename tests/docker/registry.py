@@ -39,15 +39,16 @@ _PORT_ATTEMPTS = 5
 
 
 class ImageRegistry:
-    """A registry that lets in ``USER`` with ``PASSWORD``. It answers when the constructor returns.
+    """A registry that lets in ``USER`` with ``PASSWORD``, or everybody. It answers when the constructor returns.
 
     :param folder: where it keeps everything.
     :param host: the address that it listens on; another one than 127.0.0.0/8 is expected to have TLS by engines.
+    :param is_open: whether it asks for no login.
     """
 
-    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1", *, is_open: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.host, self.port = folder, host, 0
+        self.folder, self.host, self.port, self._is_open = folder, host, 0, is_open
         self._service: Service | None = None
         users = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4, prefix=b"2a")).decode()
         (folder / "users").write_text(f"{USER}:{users}\n")
@@ -68,6 +69,8 @@ class ImageRegistry:
                 "http": {"addr": f"{self.host}:{port}"},
                 "auth": {"htpasswd": {"realm": "test", "path": str(self.folder / "users")}},
             }
+            if self._is_open:
+                del settings["auth"]
             (self.folder / "settings.yml").write_text(json.dumps(settings))  # JSON is YAML
             # it goes with a test process that is killed
             command = ["setpriv", "--pdeathsig", "KILL", "docker-registry", "serve", "settings.yml"]
@@ -135,7 +138,7 @@ class ImageRegistry:
             connection = http.client.HTTPConnection(self.host, port, timeout=_PATIENCE_S)
             with contextlib.suppress(OSError):
                 connection.request("GET", "/v2/")
-                return connection.getresponse().status == http.client.UNAUTHORIZED
+                return connection.getresponse().status in (http.client.OK, http.client.UNAUTHORIZED)
             connection.close()
             time.sleep(_PAUSE_S)
         return False

@@ -259,6 +259,24 @@ class TestSharing:
             refused.publish_shared(tag)
         assert client.images.get(tag).tags == [tag]
 
+    def test_a_registry_for_everybody_needs_no_login(
+        self, own_engine: Engine, store: str, client: docker.DockerClient, tmp_path: Path
+    ) -> None:
+        everybodys = ImageRegistry(tmp_path / "registry", is_open=True)
+        try:
+            registries = Registries(own_engine, Registry(everybodys.address), shares=True)
+            admitted = registries.admits()
+            assert admitted is not None
+            assert admitted.answer is Answer.YES
+            tag = f"{store}/environment:1"
+            image = small_image(store, secrets.token_hex(8))
+            client.images.get(image).tag(*tag.split(":"))
+            registries.publish_shared(tag)
+            forget(client, image)
+            assert registries.fetch_shared(tag).answer is Answer.YES
+        finally:
+            everybodys.remove()
+
     @pytest.mark.parametrize(
         ("registry", "shares"),
         [(None, True), (Registry("docker.io", "me", "pw"), True), (Registry("r.example.com"), False)],

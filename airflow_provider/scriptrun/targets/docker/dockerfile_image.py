@@ -55,7 +55,7 @@ class DockerfileImages:
     def image(self, request: StartRequest) -> tuple[Image, str]:
         """Return the image of the request's Dockerfile, built first where it is missing, and what that printed.
 
-        Its ``digest`` is the key: of the Dockerfile, its build context, and the images that it begins with.
+        Its ``digest`` is the key: of the Dockerfile, its build context, the platform, and the images it begins with.
 
         :raises NotMade: a step of it fails, or the run was cancelled.
         """
@@ -63,7 +63,8 @@ class DockerfileImages:
         text, refresh = _text(named), bool(request.environment["delivery"].get("refresh"))
         own = own_login(named, request.secret_environment)
         bases = {name: images.get(name, own, named["platform"]).digest for name in base_images(text)}
-        recipe = {name: named.get(name) for name in ("dockerfile", "dockerfile_path", "context_digest", "platform")}
+        recipe = {name: named.get(name) for name in ("dockerfile", "dockerfile_path", "context_digest")}
+        recipe["platform"] = named.get("platform") or self._target.engine.platform  # engines share what they build
         key = digest(canonical_json({"schema": SCHEMA, "recipe": recipe, "bases": bases}))
         tag, output = image_tag(self._target.connection.volume, BASE, key), ""
         found = images.find(tag)

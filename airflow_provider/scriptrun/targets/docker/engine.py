@@ -64,11 +64,20 @@ class Engine:
         self._client: APIClient | None = None
         self._owner = os.getpid()
         self._description: dict[str, Any] | None = None
+        self._platform: str | None = None
 
     @property
     def api_version(self) -> tuple[int, ...]:
         """The version that both sides speak."""
         return tuple(int(part) for part in self.client().api_version.split("."))
+
+    @property
+    def platform(self) -> str:
+        """What its machine is, as images are called: ``linux/amd64``. Raises what :meth:`call` does."""
+        if self._platform is None:
+            version = self.call("its version", lambda client: client.version())
+            self._platform = f"{version['Os']}/{version['Arch']}"
+        return self._platform
 
     def restores_live(self) -> bool:
         """Whether its containers go on while it is stopped (live-restore). Raises what :meth:`call` does."""

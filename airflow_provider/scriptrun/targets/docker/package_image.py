@@ -26,7 +26,7 @@ from airflow_provider.scriptrun.targets.news import Cursor
 from airflow_provider.scriptrun.targets.request import Attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from airflow_provider.scriptrun.targets.docker.claims import Claims
     from airflow_provider.scriptrun.targets.docker.images import Image
@@ -47,6 +47,16 @@ _START_S = 10.0
 log = logging.getLogger(__name__)
 
 
+def key_of(plan: Mapping[str, Any], base: Image) -> str:
+    """Return the key of an environment: of its packages, and of what they are installed on.
+
+    A registry may have images of several platforms under one digest.
+    """
+    recipe = {name: value for name, value in plan.items() if name not in ("delivery", "image")}
+    document = {"schema": SCHEMA, "recipe": recipe, "image": base.digest, "platform": base.platform}
+    return digest(canonical_json(document))
+
+
 class PackageImages:
     """Makes the images of one start's packages.
 
@@ -63,9 +73,7 @@ class PackageImages:
         :raises NotMade: they cannot be installed, or the run was cancelled.
         """
         plan = request.environment
-        recipe = {name: value for name, value in plan.items() if name not in ("delivery", "image")}
-        key = digest(canonical_json({"schema": SCHEMA, "recipe": recipe, "image": base.digest}))
-        one = _Environment(key, self._target.connection.volume, base)
+        one = _Environment(key_of(plan, base), self._target.connection.volume, base)
         image, build = self._fresh(one, plan["delivery"]), None
         while image is None:
             image, ours = self._made(request, one)
@@ -82,7 +90,7 @@ class PackageImages:
         if delivery.get("refresh"):
             return None
         image = self._target.images.find(one.tag) or sharing.fetched(self._target.registry, one.tag)
-        if image is None:
+        if image is None or ENVIRONMENT_LABEL not in image.labels:  # a registry's may be anybody's
             return None
         limit = delivery["lock_max_age_s"]
         noted = self._claims.use(one.key)
