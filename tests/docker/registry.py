@@ -162,7 +162,52 @@ def answering(status: int, body: bytes) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Same)
+    with _serving(Same) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def falling_silent(*, shows_images: bool) -> Iterator[str]:
+    """A server that is a registry at first sight, and then says nothing more to anybody; its address.
+
+    :param shows_images: whether it says what an image is made of, and gives no layer.
+    """
+    over = threading.Event()
+    parts = {"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": 9, "digest": _digest(b"layer")}
+    config = {"mediaType": "application/vnd.docker.container.image.v1+json", "size": 9, "digest": _digest(b"config")}
+    image = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [parts]}).encode()
+
+    class Silent(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            shows = shows_images and "/manifests/" in self.path
+            if self.path != "/v2/" and not shows:
+                over.wait()
+                return
+            body = image if shows else b"{}"
+            self.send_response(200)
+            self.send_header("Content-Type", MANIFEST if shows else "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Docker-Content-Digest", _digest(body))
+            self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_GET = do_HEAD = do_POST = answer  # noqa: N815  # http.server's names
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with _serving(Silent) as address:
+        try:
+            yield address
+        finally:
+            over.set()
+
+
+@contextlib.contextmanager
+def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(_PAUSE_S,), daemon=True)
     thread.start()
     try:

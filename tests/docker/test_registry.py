@@ -22,7 +22,7 @@ from airflow_provider.scriptrun.targets.docker.registry_answers import Answer, O
 from airflow_provider.scriptrun.targets.docker.settings import DockerConnection, Registry
 from tests.docker.engine import PrivateEngine
 from tests.docker.leaks import Leaks
-from tests.docker.registry import PASSWORD, USER, ImageRegistry, answering, small_image
+from tests.docker.registry import PASSWORD, USER, ImageRegistry, answering, falling_silent, small_image
 
 pytestmark = pytest.mark.needs("docker", "image registry")
 
@@ -136,6 +136,20 @@ class TestWhetherItIsThere:
             assert found.why
         finally:
             away.remove()
+
+    @pytest.mark.parametrize("shows_images", [False, True])
+    def test_a_registry_that_falls_silent_is_not_waited_for(
+        self, own_engine: Engine, store: str, shows_images: bool
+    ) -> None:
+        registries, image = Registries(own_engine, None, answer_s=1, stall_s=1), small_image(store, "silent")
+        with falling_silent(shows_images=shows_images) as address:
+            if not shows_images:
+                assert registries.look(f"{address}/team/x:1").obstacle is Obstacle.UNREACHABLE
+            found = registries.fetch(f"{address}/team/x:1")
+            assert (found.answer, found.obstacle) == (Answer.UNKNOWN, Obstacle.UNREACHABLE)
+            assert "no answer for 1 s" in found.why
+            with pytest.raises(TargetUnreachableError, match=r"cannot be published.*no answer for 1 s"):
+                registries.publish(image, f"{address}/team/x:1")
 
     def test_an_engine_that_is_away_is_an_error_of_its_own(self, tmp_path: Path) -> None:
         nowhere = DockerConnection("engine", url=f"unix://{tmp_path}/no.sock")

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import TargetError
-from airflow_provider.scriptrun.targets.docker.engine import PATIENCE_S, Engine, EngineError
+from airflow_provider.scriptrun.targets.docker import registry_calls
+from airflow_provider.scriptrun.targets.docker.engine import Engine, EngineError
 from airflow_provider.scriptrun.targets.docker.images import read_image
 from airflow_provider.scriptrun.targets.docker.registry_answers import Answer, Found, Obstacle, read_error
 from airflow_provider.scriptrun.targets.docker.settings import DOCKER_HUB, Registry
@@ -38,10 +39,20 @@ class Registries:
 
     :param connection: the connection's registry, with its login; images of others are asked for without one.
     :param shares: whether environments are shared in the connection's registry.
+    :param answer_s: how long a registry may take for an answer; ``stall_s``: to go on with an image.
     """
 
-    def __init__(self, engine: Engine, connection: Registry | None, *, shares: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        connection: Registry | None,
+        *,
+        shares: bool = False,
+        answer_s: float = registry_calls.ANSWER_S,
+        stall_s: float = registry_calls.STALL_S,
+    ) -> None:
         self._engine, self.connection = engine, connection
+        self._answer_s, self._stall_s = answer_s, stall_s
         self._shares = shares and connection is not None and connection.address != DOCKER_HUB
 
     def login_for(self, name: str, own: Registry | None = None) -> Registry | None:
@@ -62,11 +73,15 @@ class Registries:
         try:
             found = self._engine.call(
                 f"the image {name} of its registry",
-                lambda client: client.inspect_distribution(name, _credentials(login)),  # type: ignore[no-untyped-call]
+                lambda client: registry_calls.describe(client, name, _credentials(login), self._answer_s),
             )
         except EngineError as error:
             return _read(error.code, error.why or "", name, login)
-        return Found(Answer.YES, digest=str((found.get("Descriptor") or {}).get("digest") or "") or None)
+        except registry_calls.Silence as silence:
+            return self._unanswered(silence)
+        descriptor = found.get("Descriptor")
+        digest = descriptor.get("digest") if isinstance(descriptor, dict) else None
+        return Found(Answer.YES, digest=None if digest is None else str(digest))
 
     def admits(self) -> Found | None:
         """Return whether the connection's registry lets us in; ``None``: the connection has none.
@@ -96,11 +111,12 @@ class Registries:
         repository, tag = split(name)
 
         def pull(client: APIClient, credentials: dict[str, str]) -> Iterable[Mapping[str, Any]]:
-            lines: Iterable[Mapping[str, Any]] = client.pull(
-                repository, tag, stream=True, decode=True, auth_config=credentials, platform=platform
-            )
-            return lines
+            return registry_calls.pull(client, repository, tag, platform, credentials, self._stall_s)
 
+        # an engine may have mirrors of Docker Hub, which it asks for images alone
+        silent = None if host_of(name) == DOCKER_HUB else self._silence(name, own)
+        if silent is not None:
+            return silent
         for _ in range(_ATTEMPTS):
             trouble = self._moved(name, self.login_for(name, own), pull)
             if trouble is not None:
@@ -126,10 +142,7 @@ class Registries:
 
         def push(client: APIClient, credentials: dict[str, str]) -> Iterable[Mapping[str, Any]]:
             client.tag(image, repository, tag)
-            lines: Iterable[Mapping[str, Any]] = client.push(
-                repository, tag, stream=True, decode=True, auth_config=credentials
-            )
-            return lines
+            return registry_calls.push(client, repository, tag, credentials, self._stall_s)
 
         trouble = self._silence(name, own)
         for _ in range(_ATTEMPTS if trouble is None else 0):
@@ -142,7 +155,8 @@ class Registries:
     def _silence(self, name: str, own: Registry | None) -> Found | None:
         """Return why a registry answers nothing that makes sense; ``None``: it does.
 
-        An engine pushes each layer again and again to one that does not, for most of a minute.
+        An engine pushes each layer again and again to one that does not, for most of a minute, and waits for an image
+        of one that says nothing for ever.
         """
         found = self.look(name, own)
         return found if found.obstacle not in (None, Obstacle.REFUSED) else None
@@ -205,24 +219,18 @@ class Registries:
     def _login(self, registry: Registry) -> Found | None:
         """Return why a registry does not let a login in; ``None``: it does."""
         document = {
-            "username": registry.username,
+            "username": registry.username or "",
             "password": registry.password or "",
             "serveraddress": _HUB_LOGIN if registry.host == DOCKER_HUB else registry.host,
         }
 
-        def ask(client: APIClient) -> None:
-            from docker.errors import create_api_error_from_http_exception
-            from requests import HTTPError
-
-            # not the client's own: that one runs the credential helpers of the worker's user
-            path = f"{client.base_url}/v{client.api_version}/auth"
-            try:
-                client.post(path, json=document, timeout=PATIENCE_S).raise_for_status()
-            except HTTPError as error:
-                create_api_error_from_http_exception(error)
-
         try:
-            self._engine.call(f"a login to {registry.host}", ask)
+            self._engine.call(
+                f"a login to {registry.host}",
+                lambda client: registry_calls.log_in(client, document, self._answer_s),
+            )
+        except registry_calls.Silence as silence:
+            return self._unanswered(silence)
         except EngineError as error:
             found = _read(error.code, error.why or "", registry.host, registry)
             if found.obstacle is Obstacle.REFUSED:
@@ -247,7 +255,14 @@ class Registries:
             said, code = self._engine.call(f"the image {name}", work), 0
         except EngineError as error:
             said, code = error.why or "", error.code
+        except registry_calls.Silence as silence:
+            return self._unanswered(silence)
         return None if said is None else _read(code, said, name, login)
+
+    def _unanswered(self, silence: registry_calls.Silence) -> Found:
+        """Return that a registry is silent; raises :class:`TargetUnreachableError` where the engine itself is."""
+        self._engine.call("a sign of life", lambda client: client.ping())
+        return Found(Answer.UNKNOWN, Obstacle.UNREACHABLE, f"The registry gave the engine {silence}")
 
 
 def own_login(image: Mapping[str, Any] | None, secrets: Mapping[str, str]) -> Registry | None:
@@ -279,7 +294,7 @@ def host_of(name: str) -> str:
 
 
 def _credentials(login: Registry | None) -> dict[str, str]:
-    """Return them for Docker's client; an empty one keeps it from what the worker's user is logged in to."""
+    """Return them as the engine's API has them; empty: none."""
     return {} if login is None else {"username": login.username or "", "password": login.password or ""}
 
 
