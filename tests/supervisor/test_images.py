@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
+from airflow_provider.scriptrun.supervisor.contain import contained
 from tests.supervisor.session import Target, wait_until
 
 FIRST, SECOND, THIRD = ("1" * 64, "2" * 64, "3" * 64)
@@ -87,3 +89,29 @@ def test_what_is_no_key_is_refused(target: Target, operation: str) -> None:
 def test_what_is_no_list_of_images_is_refused(target: Target) -> None:
     assert "error" in target.session().ask("spare_images", there=[FIRST, "../x"])
     assert "error" in target.session().ask("spare_images", there=7)
+
+
+def test_what_the_first_run_in_an_image_learns_of_an_interpreter_is_given_to_those_that_follow(target: Target) -> None:
+    def locks(run: str) -> Path:
+        return Path(contained(str(target.root), run).locks)
+
+    session, name = target.session(), f"interpreter-{'a' * 64}"
+    session.ask("use_image", key=FIRST, run="first")
+    assert not locks("first").exists()
+    locks("first").mkdir(parents=True)
+    (locks("first") / name).write_text('{"facts":{"version":"3.11.7"}}')
+    (locks("first") / "packages-of-others.txt").write_text("x==1")
+    for run in ("second", "third"):
+        session.ask("use_image", key=FIRST, run=run)
+        assert {path.name: path.read_text() for path in locks(run).iterdir()} == {
+            name: '{"facts":{"version":"3.11.7"}}'
+        }
+    session.ask("use_image", key=SECOND, run="fourth")
+    assert not locks("fourth").exists()
+
+
+def test_of_a_run_that_learned_nothing_the_next_one_is_asked(target: Target) -> None:
+    session = target.session()
+    for run in ("first", "second"):
+        session.ask("use_image", key=FIRST, run=run)
+    assert "second" in Path(f"{target.layout.image(FIRST)}.facts").read_text()

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: A worker that has just asked for an image is about to make a container of it.
 JUST_USED_S = 600.0
+#: What is known of interpreters in an image of somebody else's is asked again after so long.
+FACTS_S = 30 * 24 * 3600.0
 
 #: The claims of this session: key -> descriptor of its lock, which the kernel lets go of when the session dies.
 _held: Dict[str, int] = {}
@@ -32,10 +34,15 @@ _held: Dict[str, int] = {}
 def use(request: Dict[str, Any], channel: Channel) -> None:
     """Answer the ``use_image`` request: the image is wanted now.
 
-    ``{"op": "use_image", "key"}``, answered by ``{"resolved_at": seconds since the epoch, or null}``: when its packages
-    were last resolved, as :func:`note` was told.
+    ``{"op": "use_image", "key", "run"}``, answered by ``{"resolved_at": seconds since the epoch, or null}``: when its
+    packages were last resolved, as :func:`release` was told. With a ``run``, which is about to start in it, that one is
+    given what is known of the interpreters in the image.
     """
     path = channel.layout.image(request.get("key"))  # type: ignore[arg-type]  # checked there
+    if request.get("run") is not None:
+        from .image_facts import give
+
+        give(channel.layout, request["key"], request["run"])
     resolved_at = _read(path).get("resolved_at")
     with contextlib.suppress(FileNotFoundError):
         os.utime(path)
@@ -101,7 +108,7 @@ def _forget_others(layout: Layout, keys: Set[str]) -> None:
                 continue
             path = os.path.join(layout.images, name)
             with contextlib.suppress(FileNotFoundError):
-                if time.time() - os.stat(path).st_mtime > JUST_USED_S:
+                if time.time() - os.stat(path).st_mtime > (FACTS_S if name.endswith(".facts") else JUST_USED_S):
                     os.unlink(path)
 
 

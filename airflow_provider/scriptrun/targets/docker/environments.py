@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.errors import TargetUnreachableError
+from airflow_provider.scriptrun.supervisor.protocol.canonical import digest
 from airflow_provider.scriptrun.targets.docker.claims import Claims
 from airflow_provider.scriptrun.targets.docker.dockerfile_image import DockerfileImages
 from airflow_provider.scriptrun.targets.docker.engine import EngineError
@@ -42,7 +43,9 @@ class Environments:
         base, output = self._base(request)
         plan = dict(request.environment)
         ready = Ready(base, plan)
-        if plan.get("kind") in _PACKAGES:
+        if plan.get("kind") not in _PACKAGES:
+            self._claims.use(digest(base.id.encode()), begins=True)
+        else:
             try:
                 ready = self._packages.ready(request, base)
             except NotMade as error:
