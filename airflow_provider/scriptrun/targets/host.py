@@ -116,7 +116,11 @@ class HostTarget(ComputeTarget):
         """Keep what a greeting said."""
         self._host_id = facts.host.id
         if self._remembered is not None:
-            self._remembered.save(facts.host, facts.interpreter)
+            self._remembered.save(facts.host, facts.interpreter, self._notes())
+
+    def _notes(self) -> dict[str, str]:
+        """Return what else is to be remembered of the way to this host."""
+        return {}
 
     def start(self, request: StartRequest) -> Started:
         """See :meth:`ComputeTarget.start`."""

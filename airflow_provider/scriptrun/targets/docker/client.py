@@ -10,8 +10,6 @@ from docker.transport.basehttpadapter import BaseHTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
-from airflow_provider.scriptrun.targets.docker.streams import ping
-
 if TYPE_CHECKING:
     from airflow_provider.scriptrun.targets.docker.dial import Dial
 
@@ -58,9 +56,12 @@ class _Adapter(BaseHTTPAdapter):
         self._pool.close()
 
 
-def new_client(dial: Dial, timeout: float) -> APIClient:
-    """Return a client that speaks the newest version which both sides know."""
-    version = min(ping(dial.dial()), DEFAULT_DOCKER_API_VERSION, key=_numbers)
+def new_client(dial: Dial, version: str, timeout: float) -> APIClient:
+    """Return a client that speaks the newest version which both sides know.
+
+    :param version: the newest that the engine speaks.
+    """
+    version = min(version, DEFAULT_DOCKER_API_VERSION, key=_numbers)
     client = APIClient("http+unix:///var/run/docker.sock", version=version, timeout=int(timeout))
     client.trust_env = False
     client.base_url = _URL

@@ -9,14 +9,15 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider.scriptrun.errors import ConfigurationError, TargetRefusedError, TargetUnreachableError
-from airflow_provider.scriptrun.targets.docker.streams import EngineStream, hijack
+from airflow_provider.scriptrun.targets.docker.raw_http import Refused, execute, hijack, ping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from docker import APIClient
 
     from airflow_provider.scriptrun.targets.docker.dial import Dial
+    from airflow_provider.scriptrun.targets.docker.streams import EngineStream
 
 Answer = TypeVar("Answer")
 
@@ -27,6 +28,8 @@ VOLUME_LABEL = "scriptrun.volume"
 #: The first API version that mounts a part of a volume.
 SUBPATH_API = (1, 45)
 BAD_REQUEST = 400
+#: What an engine says that is asked in a version of the API that it does not speak.
+_OTHER_VERSION = "client version"
 #: A limit of a container, and the field of the engine's description that says whether it is held: one that is rootless
 #: has no control groups with version 1, and says nothing where a container is made.
 _HOLDS = {
@@ -65,6 +68,8 @@ class Engine:
         self._owner = os.getpid()
         self._description: dict[str, Any] | None = None
         self._platform: str | None = None
+        #: the newest version of the API that it speaks; empty: not known yet
+        self.version = ""
 
     @property
     def api_version(self) -> tuple[int, ...]:
@@ -104,8 +109,9 @@ class Engine:
                 from airflow_provider.scriptrun.targets.docker.client import new_client
 
                 self._owner = os.getpid()
+                version = self._spoken()
                 with self._errors("the version"):
-                    self._client = new_client(self._dial, PATIENCE_S)
+                    self._client = new_client(self._dial, version, PATIENCE_S)
             return self._client
 
     def call(self, what: str, work: Callable[[APIClient], Answer]) -> Answer:
@@ -139,9 +145,28 @@ class Engine:
 
     def hijack(self, what: str, path: str, document: Mapping[str, Any] | None = None) -> EngineStream:
         """POST to a path of the API that turns the connection into a two-way stream, and return that."""
-        version = self.client().api_version
+        version = self._spoken()
         with self._errors(what):
             return hijack(self._dial.dial(), f"/v{version}{path}", document)
+
+    def execute(self, container: str, argv: Sequence[str]) -> tuple[str, EngineStream]:
+        """Start a command in a container, as root; return the id of the exec, and its streams. Loads no client."""
+        what = f"a command in {container}"
+        try:
+            with self._errors(what):
+                return execute(self._dial.dial(), self._spoken(), container, argv)
+        except EngineError as error:
+            if error.code != BAD_REQUEST or _OTHER_VERSION not in (error.why or ""):
+                raise
+        self.version = ""  # what was remembered: the engine is an older one now
+        with self._errors(what):
+            return execute(self._dial.dial(), self._spoken(), container, argv)
+
+    def _spoken(self) -> str:
+        if not self.version:
+            with self._errors("the version"):
+                self.version = ping(self._dial.dial())
+        return self.version
 
     def close(self) -> None:
         """Close all connections. Safe to call twice."""
@@ -153,22 +178,38 @@ class Engine:
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Refused as error:
+            raise self._refused(what, error.code, str(error).strip()) from None
+        except (TimeoutError, ConnectionError, ssl.SSLError) as error:
+            raise self._unreachable(what, error) from None
+        except Exception as error:
+            known = self._known(what, error)
+            if known is None:
+                raise
+            raise known from None
+
+    def _known(self, what: str, error: Exception) -> Exception | None:
+        """Return our error for one of Docker's client, or of what that uses; ``None``: it is none of those."""
         from docker.errors import APIError, DockerException
         from requests.exceptions import RequestException
         from urllib3.exceptions import HTTPError
 
-        try:
-            yield
-        except APIError as error:
-            raise self._refused(what, error.status_code or 0, (error.explanation or str(error)).strip()) from None
-        except (RequestException, HTTPError, TimeoutError, ConnectionError, ssl.SSLError) as error:
-            raise (
-                _from_chain(error)
-                or self._dial.trouble(error)
-                or TargetUnreachableError(f"{self._name()} could not be asked for {what}", why=_reason(error))
-            ) from None
-        except DockerException as error:
-            raise TargetRefusedError(f"{self._name()} cannot be used", why=str(error)[:2000]) from None
+        if isinstance(error, APIError):
+            return self._refused(what, error.status_code or 0, (error.explanation or str(error)).strip())
+        if isinstance(error, (RequestException, HTTPError)):
+            return self._unreachable(what, error)
+        if isinstance(error, DockerException):
+            return TargetRefusedError(f"{self._name()} cannot be used", why=str(error)[:2000])
+        return None
+
+    def _unreachable(self, what: str, error: Exception) -> Exception:
+        return (
+            _from_chain(error)
+            or self._dial.trouble(error)
+            or TargetUnreachableError(f"{self._name()} could not be asked for {what}", why=_reason(error))
+        )
 
     def _refused(self, what: str, code: int, text: str) -> TargetRefusedError:
         if is_full(text):

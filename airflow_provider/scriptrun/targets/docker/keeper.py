@@ -99,12 +99,15 @@ class Keeper:
     :param volume: the volume's name.
     :param interpreter: the Python in its image.
     :param image: returns the image to run it from, present on the engine.
+    :param known: one that was there lately, for the first to try.
     """
 
-    def __init__(self, engine: Engine, volume: str, interpreter: str, image: Callable[[], str]) -> None:
+    def __init__(
+        self, engine: Engine, volume: str, interpreter: str, image: Callable[[], str], *, known: str | None = None
+    ) -> None:
         self._engine, self._volume, self._interpreter, self._image = engine, volume, interpreter, image
         self._lock = threading.Lock()
-        self._name: str | None = None
+        self._name = known
         self._mountpoint: str | None = None
 
     def name(self) -> str:

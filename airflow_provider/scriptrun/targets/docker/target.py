@@ -34,11 +34,13 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.targets.remembered import RememberedHosts
     from airflow_provider.scriptrun.targets.request import StartRequest
     from airflow_provider.scriptrun.targets.session import Session
-    from airflow_provider.scriptrun.targets.status import RunStatus, TargetFacts
+    from airflow_provider.scriptrun.targets.status import HostFacts, RunStatus, TargetFacts
     from airflow_provider.scriptrun.targets.wake import Wake
 
 #: Of the answer to a start, see ``supervisor/start.py``.
 _PREPARED = "prepared"
+#: What is remembered of an engine beside its host.
+_VERSION, _KEEPER = "version", "keeper"
 _MAX_FOLDERS = 10
 
 
@@ -67,6 +69,10 @@ class DockerTarget(HostTarget):
     ) -> None:
         self.connection = connection
         self.engine = Engine(dial)
+        here = remembered.of(dial.name, connection.volume, connection.interpreter)
+        known = here.load()
+        lately = known.notes if known is not None else {}
+        self.engine.version = lately.get(_VERSION, "")
         self.registry = Registries(self.engine, registry, shares=connection.shares_environments)
         self.images = Images(self.engine, self.registry)
         self.keeper = Keeper(
@@ -74,6 +80,7 @@ class DockerTarget(HostTarget):
             connection.volume,
             connection.interpreter,
             lambda: self.images.get(connection.base_image).id,
+            known=lately.get(_KEEPER),
         )
         self.launcher = Launcher(self.engine, self.keeper, connection.volume)
         self.remains = Remains(self.engine, connection.volume)
@@ -82,7 +89,7 @@ class DockerTarget(HostTarget):
             name=connection.name,
             root=ROOT,
             interpreter=connection.interpreter,
-            remembered=remembered.of(dial.name, connection.volume, connection.interpreter),
+            remembered=here,
             variables={**connection.proxies, **connection.variables},
             max_runs=connection.max_runs,
             host_id=host_id,
@@ -90,6 +97,18 @@ class DockerTarget(HostTarget):
         )
         self.root = f"volume:{connection.volume}"
         self.index_url, self.ca_file = connection.index_url, connection.ca_file
+
+    def host(self, *, anew: bool = False) -> HostFacts:
+        """See :meth:`ComputeTarget.host`."""
+        found = super().host(anew=anew)
+        self.engine.restores_live()  # with all that is loaded for the first question, while the supervisor starts
+        known = None if self._remembered is None else self._remembered.load()
+        if self._remembered is not None and known is not None and known.notes != self._notes():
+            self._remembered.save(known.host, known.interpreter, self._notes())
+        return found
+
+    def _notes(self) -> dict[str, str]:
+        return {_VERSION: self.engine.version, _KEEPER: self.keeper.name()}
 
     def check(self) -> TargetFacts:
         """See :meth:`ComputeTarget.check`; with what the engine and its registry say. The base image is fetched."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.errors import TargetUnreachableError
 from airflow_provider.scriptrun.targets.docker.engine import Engine, EngineError
@@ -42,12 +42,8 @@ class DockerTransport:
         raise AssertionError("the last try returns or raises")
 
     def _execute(self, name: str, argv: Sequence[str]) -> DockerProcess:
-        made: dict[str, Any] = self._engine.call(
-            f"a command in {name}", lambda client: client.exec_create(name, list(argv), stdin=True, user="0")
-        )
-        document = {"Detach": False, "Tty": False}
-        stream = self._engine.hijack(f"a command in {name}", f"/exec/{made['Id']}/start", document)
-        return DockerProcess(self._engine, made["Id"], stream)
+        identifier, stream = self._engine.execute(name, argv)
+        return DockerProcess(self._engine, identifier, stream)
 
     def close(self) -> None:
         """Close the connections to the engine. Safe to call twice."""
