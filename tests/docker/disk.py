@@ -33,7 +33,9 @@ def containers(engine: PrivateEngine) -> list[str]:
     """Return the names of what is there, running or not, beside keepers."""
     client = docker.DockerClient(base_url=engine.url)
     try:
-        return sorted(one.name for one in client.containers.list(all=True) if "-keeper-" not in one.name)
+        return sorted(
+            one.name for one in client.containers.list(all=True, ignore_removed=True) if "-keeper-" not in one.name
+        )
     finally:
         client.close()
 

@@ -54,7 +54,7 @@ class EngineSite:
         labels = [f"scriptrun.volume={self.volume}", f"scriptrun.kind={kind}"]
         client = self.engine.client()
         try:
-            return [found.id for found in client.containers.list(all=True, filters={"label": labels})]
+            return [str(found["Id"]) for found in client.api.containers(all=True, filters={"label": labels})]
         finally:
             client.close()
 

@@ -11,6 +11,7 @@ or ``failed`` with a sentence behind it.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 
@@ -30,6 +31,8 @@ INPUT, OUTPUT = 0, 1
 CANCELED, BEGUN, FAILED = "canceled", "begun", "failed"
 #: Where an image holds what was installed in it.
 IMAGE_ROOT = "/opt/scriptrun"
+#: Whoever starts the container hands over the request at once; the engine may have died in between, and says nothing.
+REQUEST_S = 60
 #: The container that had the run before may still be about to end.
 BUSY_S, BUSY_PAUSE_S = 10.0, 0.02
 
@@ -59,8 +62,11 @@ def main(arguments: List[str]) -> NoReturn:
 
 
 def _request() -> StartRequest:
+    signal.signal(signal.SIGALRM, lambda *_: script.end(guard.FAULT_EXIT_CODE))
+    signal.alarm(REQUEST_S)
     with os.fdopen(os.dup(INPUT), "rb") as stream:
         document = frames.FrameReader(stream).json()
+    signal.alarm(0)
     if document is None:
         raise ValueError("whoever started the container sent no request")
     return StartRequest(document)

@@ -47,6 +47,10 @@ def install(transport: Transport, interpreter: str, root: str, archive: Archive,
         output = _read_to_end(process)
         if _ANSWER not in output:
             code = process.wait(PATIENCE_S)
+            if code is None and not output.strip():
+                raise TargetUnreachableError(
+                    f"The connection to {transport.name} ended while the supervisor was installed"
+                )
             raise _no_python(transport, interpreter, code, output + process.diagnosis())
     except TimeoutError:
         raise TargetUnreachableError(f"{transport.name} did not answer while the supervisor was installed") from None

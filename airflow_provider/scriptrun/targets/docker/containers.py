@@ -30,7 +30,7 @@ from airflow_provider.scriptrun.targets.docker.labels import (
 from airflow_provider.scriptrun.targets.install import PYTHON_OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from airflow_provider.scriptrun.targets.docker.keeper import Keeper
     from airflow_provider.scriptrun.targets.docker.streams import EngineStream
@@ -39,11 +39,16 @@ if TYPE_CHECKING:
 PATIENCE_S = 60.0
 #: Another one has made a container of this name, and is about to start it, or died before it did.
 UNSTARTED_S, LOOK_S = 10.0, 0.05
+_REMOVABLE = ("created", "running", "exited", "dead")
 _MAX_ANSWER_BYTES = 16 * 1024
 _QUOTED_CHARACTERS = 2000
 #: What the supervisor says; another number is an errno. See ``supervisor/contain.py``.
 _TAKEN, _CANCELED, _BEGUN, _FAILED = "0", "canceled", "begun", "failed "
 log = logging.getLogger(__name__)
+
+
+class SilentEndError(TargetRefusedError):
+    """A container has ended without a word."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +84,24 @@ class Launcher:
     def __init__(self, engine: Engine, keeper: Keeper, volume: str) -> None:
         self._engine, self._keeper, self._volume = engine, keeper, volume
 
-    def launch(self, box: Box, request: Mapping[str, Any]) -> bool:
+    def launch(self, box: Box, request: Mapping[str, Any], has_begun: Callable[[str], bool]) -> bool:
         """Start the run's container; return whether its supervisor has taken the run from us.
 
         Else the run needs no start any more: another one was faster, or it was cancelled, and its status says which.
 
+        :param has_begun: whether the run of this id has a supervisor, or is over. A container of one that has not may
+            run all the same: whoever was about to hand it its request has died, or the engine has in between.
         :raises TargetRefusedError: the engine, or the image, cannot run it.
         :raises TargetUnreachableError: the engine went away; the same call may go through later.
         """
+        try:
+            return self._launch(box, request, has_begun)
+        except SilentEndError:  # the engine may have gone in the middle, and come back: where it has not, this fails
+            return self._launch(box, request, has_begun)
+
+    def _launch(self, box: Box, request: Mapping[str, Any], has_begun: Callable[[str], bool]) -> bool:
         name = box.name or f"{self._volume}-{box.run_id}"
-        identifier = self._create(name, box)
+        identifier = self._create(name, box, has_begun)
         if identifier is None:
             return False
         try:
@@ -102,7 +115,7 @@ class Launcher:
             self._remove_unstarted(identifier)
             raise
 
-    def _create(self, name: str, box: Box) -> str | None:
+    def _create(self, name: str, box: Box, has_begun: Callable[[str], bool]) -> str | None:
         """Return the new container; ``None``: there is one, which somebody else has started."""
         waited_until = time.monotonic() + UNSTARTED_S
         while True:
@@ -116,10 +129,10 @@ class Launcher:
                 return str(made["Id"])
             there = self._engine.container(name)
             state = None if there is None else there["State"]["Status"]
-            if state == "running":
+            if there is not None and state == "running" and has_begun(str(there["Config"]["Labels"].get(RUN_LABEL))):
                 return None
-            if there is not None and state in ("created", "exited", "dead") and time.monotonic() > waited_until:
-                self._remove(str(there["Id"]))
+            if there is not None and state in _REMOVABLE and time.monotonic() > waited_until:
+                self._remove(str(there["Id"]), force=state == "running")
             time.sleep(LOOK_S)
 
     def _make(self, client: Any, name: str, box: Box) -> Any:
@@ -211,7 +224,8 @@ class Launcher:
         said = answer.removeprefix(_FAILED) if answer.startswith(_FAILED) else ""
         stream.drain()
         said = "\n".join(filter(None, (said, stream.errors.decode("utf-8", "replace").strip())))
-        return TargetRefusedError(
+        kind = TargetRefusedError if said else SilentEndError
+        return kind(
             f"The supervisor does not start in a container of the image {box.image_name}",
             why=f"It said: {said[-_QUOTED_CHARACTERS:]}" if said else None,
             advice=f"The image needs {box.interpreter}, a Python 3.8 or later, for the supervisor.",
@@ -233,12 +247,14 @@ class Launcher:
         )
 
     def _remove_unstarted(self, identifier: str) -> None:
-        """Remove a container that never came to run; one that runs is left to itself."""
+        """Remove a container that does not run; one that does is left to itself."""
         with suppress(TargetError):
             there = self._engine.container(identifier)
-            if there is not None and there["State"]["Status"] in ("created", "dead"):
+            if there is not None and there["State"]["Status"] in ("created", "exited", "dead"):
                 self._remove(identifier)
 
-    def _remove(self, identifier: str) -> None:
+    def _remove(self, identifier: str, *, force: bool = False) -> None:
         with suppress(TargetRefusedError):  # it is being removed
-            self._engine.call("a container's removal", lambda client: client.remove_container(identifier, v=True))
+            self._engine.call(
+                "a container's removal", lambda client: client.remove_container(identifier, v=True, force=force)
+            )

@@ -13,6 +13,7 @@ from airflow_provider.scriptrun.errors import TargetError, TargetRefusedError, U
 from airflow_provider.scriptrun.supervisor.protocol.canonical import canonical_json, digest
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets.docker import sharing
+from airflow_provider.scriptrun.targets.docker.begun import has_begun
 from airflow_provider.scriptrun.targets.docker.labels import (
     ENVIRONMENT,
     KIND_LABEL,
@@ -113,7 +114,7 @@ class PackageImages:
         build = str(found["Config"]["Labels"].get(RUN_LABEL))
         if build != ours:
             ours = None
-            if self._is_abandoned(found):
+            if self._is_abandoned(found, build):
                 return None, None
             log.info("waiting for environment %s, which run %s builds", one.key[:12], build)
         try:
@@ -126,11 +127,11 @@ class PackageImages:
             raise NotMade(Printed(build=build), _failure(status))
         return self._committed(str(found["Id"]), one, status.environment.id), ours
 
-    def _is_abandoned(self, found: dict[str, Any]) -> bool:
-        """Whether whoever made the container died before it was started; it is removed then, to be made anew."""
+    def _is_abandoned(self, found: dict[str, Any], build: str) -> bool:
+        """Whether whoever made the container died before the build began; it is removed then, to be made anew."""
         deadline = time.monotonic() + _START_S
         there: dict[str, Any] | None = found
-        while there is not None and there["State"]["Status"] == "created":
+        while there is not None and not has_begun(self._session, build):
             if time.monotonic() > deadline:
                 self._remove(found["Id"])
                 return True

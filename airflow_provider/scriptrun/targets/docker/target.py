@@ -11,6 +11,7 @@ from airflow_provider.scriptrun.targets import parse
 from airflow_provider.scriptrun.targets.archive import supervisor_archive
 from airflow_provider.scriptrun.targets.contract import DEFAULT_CANCEL_WAIT_S, DEFAULT_POLL_BYTES, DEFAULT_POLL_WAIT_S
 from airflow_provider.scriptrun.targets.docker import options
+from airflow_provider.scriptrun.targets.docker.begun import has_begun
 from airflow_provider.scriptrun.targets.docker.containers import Box, Launcher
 from airflow_provider.scriptrun.targets.docker.engine import Engine
 from airflow_provider.scriptrun.targets.docker.environments import Environments
@@ -213,7 +214,7 @@ class _Contained(Starting):
         request["launch"].update(who)
         request["limits"] = {name: None if "budget" in name or name == "environment_age_s" else value
                              for name, value in request["limits"].items()}  # fmt: skip
-        is_ours = self._target.launcher.launch(box, request)
+        is_ours = self._target.launcher.launch(box, request, lambda run: has_begun(session, run))
         self._target.remains.sweep()
         statuses = parse.Fields(session.ask({"op": "status", "runs": [run_id]}), "the status of runs").inner("runs")
         return {
