@@ -29,6 +29,8 @@ E2E = [
 ]
 #: Lane -> whether its task waits in the triggerer. Each is a DAG of ``dags/lanes.py``.
 LANES = {"local": False, "local_deferred": True, "ssh": False, "ssh_deferred": True}
+#: The same for containers of an engine on the machine over SSH: DAGs of ``dags/containers.py``.
+CONTAINERS = {"docker": False, "docker_deferred": True}
 #: Lane -> where its target keeps everything, under Airflow's home.
 ROOTS = {"local": "target", "local_deferred": "target", "ssh": "vm", "ssh_deferred": "vm"}
 #: How long the tests wait for what must happen.
@@ -56,7 +58,7 @@ class Lane:
     @property
     def is_deferrable(self) -> bool:
         """Whether its task waits in the triggerer."""
-        return LANES[self.name]
+        return {**LANES, **CONTAINERS}[self.name]
 
     # what the script does
 

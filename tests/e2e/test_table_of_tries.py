@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import pytest
 
 from scripts.airflow_services import API_SERVER, TRIGGERERS, AirflowServices
 from tests.e2e.lane import E2E, LANES, Lane, is_alive
+from tests.e2e.together import check_success, kill_watchers, runner_of, told, until_all_wait
 
 pytestmark = E2E
 
@@ -31,49 +31,6 @@ def waiting(lane: Callable[..., Lane]) -> Callable[..., list[Lane]]:
         return until_all_wait([lane(name, kind) for name in names])
 
     return start
-
-
-def until_all_wait(jobs: list[Lane]) -> list[Lane]:
-    for job in jobs:
-        job.until_started()
-        job.until_waiting()
-    return jobs
-
-
-def told(jobs: list[Lane], text: str) -> None:
-    """Let each script print a line, and wait until it is in the task's log."""
-    for job in jobs:
-        job.say(text)
-    for job in jobs:
-        job.until_shown(text)
-
-
-def runner_of(job: Lane) -> int:
-    """The process id of the task runner that executes the task."""
-    return int(job.until(lambda: job.task()["pid"], "the worker of the task"))
-
-
-def kill_watchers(airflow: AirflowServices, jobs: Iterable[Lane]) -> None:
-    """Kill the worker of each task that waits there, and all triggerers."""
-    for job in jobs:
-        if not job.is_deferrable:
-            runner = runner_of(job)
-            its_supervisor = int(Path(f"/proc/{runner}/stat").read_text().rsplit(")", 1)[1].split()[1])
-            for process in (its_supervisor, runner):
-                os.kill(process, signal.SIGKILL)
-    for name in TRIGGERERS:
-        airflow[name].kill()
-
-
-def check_success(job: Lane, *lines: str, starts: int = 1) -> None:
-    """The script started so often; the record and the whole log are those of its last run."""
-    assert job.until_over() == "success", job
-    runs = [run_id for run_id, _ in job.starts()]
-    assert len(runs) == len(set(runs)) == starts, job
-    record = job.record()
-    assert (record["run_id"], record["status"]) == (runs[-1], "Completed"), job
-    assert [file["path"] for file in record["outputs"]["files"]] == ["begun.txt", "done.txt"], job
-    assert job.run_log(record) == ["the script has started", *lines, "the script is done"], job
 
 
 def without_repeats(lines: Iterable[str]) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import DAG, Param
 
@@ -17,10 +19,20 @@ LANES = {
 }
 
 
-def make_dags(kind: str, **options: object) -> dict[str, DAG]:
-    """Return a DAG for each lane, of one task each, which runs the job; ``options`` are the operator's."""
+def make_dags(
+    kind: str,
+    *,
+    lanes: Mapping[str, tuple[str, bool]] = LANES,
+    config: Mapping[str, Any] | None = None,
+    **options: object,
+) -> dict[str, DAG]:
+    """Return a DAG for each lane, of one task each, which runs the job.
+
+    :param config: more of its configuration.
+    :param options: the operator's.
+    """
     found = {}
-    for lane, (target, is_deferrable) in LANES.items():
+    for lane, (target, is_deferrable) in lanes.items():
         with DAG(f"{kind}_{lane}", schedule=None, params={"folder": Param("", type="string")}) as dag:
             ScriptRunOperator(
                 task_id="job",
@@ -30,6 +42,7 @@ def make_dags(kind: str, **options: object) -> dict[str, DAG]:
                     script="job.py",
                     arguments=["--folder", "{{ params.folder }}"],
                     compute_target=target,
+                    **(config or {}),
                 ),
                 **{"retry_delay": timedelta(seconds=1), **options},
             )
