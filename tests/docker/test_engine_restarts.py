@@ -13,7 +13,7 @@ from airflow_provider.scriptrun import CondaDependencies, Environment
 from airflow_provider.scriptrun.errors import RunLostError
 from airflow_provider.scriptrun.targets import session
 from airflow_provider.scriptrun.targets.docker import engine as target_engine
-from airflow_provider.scriptrun.targets.docker import streams
+from airflow_provider.scriptrun.targets.docker import raw_http
 from tests import components
 from tests.docker import index
 from tests.docker.engine import PrivateEngine
@@ -141,7 +141,7 @@ def test_a_run_on_a_machine_that_was_restarted_is_lost_and_says_so(site: EngineS
 
 def test_an_engine_that_says_nothing_costs_the_run_nothing(site: EngineSite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "PATIENCE_S", 1.0)
-    monkeypatch.setattr(streams, "HEAD_PATIENCE_S", 1.0)
+    monkeypatch.setattr(raw_http, "HEAD_PATIENCE_S", 1.0)
     monkeypatch.setattr(target_engine, "PATIENCE_S", 1.0)
     monkeypatch.setenv("AIRFLOW__SCRIPTRUN__POLL_WAIT_SECONDS", "1")
     run = site.gated()
