@@ -1,8 +1,8 @@
 """``python -m benchmarks [name ...] [--write]``: us and the peer in one run, as ratios.
 
 Names: snapshot, checkout, environments, runs, operator, log, imports, ssh_submission, ssh_transfer, ssh_log,
-ssh_watching, watching, triggers, docker_runs; ``ssh`` stands for all that begin with it. ``--write`` puts the tables
-of the named ones into ``docs/performance.md``, between the two marks of each.
+ssh_watching, watching, triggers, docker_runs, docker_environments; ``ssh`` and ``docker`` stand for all that begin with it.
+``--write`` puts the tables of the named ones into ``docs/performance.md``, between the two marks of each.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ NAMES = (
     "watching",
     "triggers",
     "docker_runs",
+    "docker_environments",
 )
 #: One word for several.
-GROUPS = {"ssh": tuple(name for name in NAMES if name.startswith("ssh_"))}
+GROUPS = {group: tuple(name for name in NAMES if name.startswith(f"{group}_")) for group in ("ssh", "docker")}
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 
 

@@ -58,7 +58,7 @@ with DAG("bench", schedule=None):
 
 def rows() -> list[Row]:
     """Milliseconds, but where a name says otherwise."""
-    with tempfile.TemporaryDirectory(prefix="scriptrun-bench-", dir=workbench()) as name, _engine() as image:
+    with tempfile.TemporaryDirectory(prefix="scriptrun-bench-", dir=workbench()) as name, at_engine() as image:
         folder = Path(name)
         scripts = {"hello": HELLO, "lines": LINES}
         (folder / "code").mkdir()
@@ -78,7 +78,7 @@ def rows() -> list[Row]:
 
 
 @contextlib.contextmanager
-def _engine() -> Iterator[str]:
+def at_engine() -> Iterator[str]:
     """Name a connection to the machine's engine, with a volume of its own; return the image."""
     from tests.docker.leaks import Leaks
 
