@@ -1,7 +1,7 @@
 """``python -m benchmarks [name ...] [--write]``: us and the peer in one run, as ratios.
 
 Names: snapshot, checkout, environments, runs, operator, log, imports, ssh_submission, ssh_transfer, ssh_log,
-ssh_watching, watching, triggers, docker_runs, docker_environments; ``ssh`` and ``docker`` stand for all that begin with it.
+ssh_watching, watching, triggers, docker_runs, docker_environments; ``ssh`` and ``docker`` stand for all that begin so.
 ``--write`` puts the tables of the named ones into ``docs/performance.md``, between the two marks of each.
 """
 
