@@ -6,9 +6,13 @@ import hashlib
 import json
 import subprocess
 import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from airflow_provider.scriptrun import DockerConfiguration, Run
+from tests.conformance.client import Client
 from tests.docker.engine import PrivateEngine
 from tests.docker.leaks import Leaks, new_volume
 from tests.ssh.watched import MODEL, PATIENCE_S, SCRIPT, Watching, whole_log
@@ -37,8 +41,14 @@ class EngineSite:
 
     def connect(self, **extra: str) -> None:
         """Make the connection to it, with more of its extra or other values."""
-        document = {"conn_type": "scriptrun_docker", "host": self.engine.url, "extra": {**self._extra, **extra}}
-        self.worker.connect(document, NAME)
+        self.worker.connect(self._document(extra), NAME)
+
+    def client(self) -> AbstractContextManager[Client]:
+        """Open it for a client that leaves no run behind."""
+        return self.worker.client(self._document({}))
+
+    def _document(self, extra: Mapping[str, str]) -> dict[str, Any]:
+        return {"conn_type": "scriptrun_docker", "host": self.engine.url, "extra": {**self._extra, **extra}}
 
     def gated(self, lines: int = 100) -> GatedRun:
         """Submit a script that says that it has begun, then waits to be let go on."""

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from airflow_provider.scriptrun import DockerConfiguration
+from airflow_provider.scriptrun.errors import TargetUnreachableError
+from airflow_provider.scriptrun.supervisor.protocol.status import Status
+from airflow_provider.scriptrun.targets.docker.containers import Launcher
 from tests.docker.engine import PrivateEngine
 from tests.docker.site import NAME, EngineSite
 from tests.ssh.watched import Watching
@@ -103,3 +106,29 @@ def test_an_engine_that_is_killed_at_any_moment(
     if engine_of_own.is_restoring_live:
         assert set(ends) == {("Completed", None)}
     site.remove()
+
+
+def test_a_container_whose_engine_was_killed_before_it_got_its_request_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_image_name: str
+) -> None:
+    """The moment is that of ``Launcher._hand_over``: the container runs, and reads its standard input."""
+    with PrivateEngine(load=[base_image_name], live_restore=True) as engine:
+        site = EngineSite(engine, Worker(tmp_path, monkeypatch), tmp_path, base_image_name)
+
+        def killed(*_: object) -> bool:
+            engine.kill()
+            raise TargetUnreachableError("the engine was killed")
+
+        with site.client() as client:
+            request, tree = client.request("print('once')")
+            client.target.send(tree)
+            with monkeypatch.context() as moment:
+                moment.setattr(Launcher, "_hand_over", killed)
+                with pytest.raises(TargetUnreachableError):
+                    client.submit(request, tree)
+            engine.start()
+            (waiting,) = site.containers("run")
+            followed = client.follow(client.submit(request, tree).run_id)
+            assert (followed.end.status, followed.log) == (Status.COMPLETED, b"once\n")
+            assert waiting not in site.containers("run")
+        site.remove()
