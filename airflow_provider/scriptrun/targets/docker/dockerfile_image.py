@@ -86,7 +86,8 @@ class DockerfileImages:
 
     def _built(self, named: Mapping[str, Any], tag: str, refresh: bool) -> str:
         """Build it; return what the engine printed."""
-        output = _Output()
+        begun, output = time.monotonic(), _Output()
+        log.info("building the image of a Dockerfile, %s", tag)
         dial = Severable(self._target.engine.dial)
         work = threading.Thread(target=self._build, args=(dial, named, tag, refresh, output), daemon=True)
         work.start()
@@ -102,6 +103,7 @@ class DockerfileImages:
             if is_full(output.failure):
                 raise full(self._target.engine.name, "There is no space left for the image", output.failure)
             raise NotMade(Printed(output.text), _failure(output))
+        log.info("the image was built in %.1f s", time.monotonic() - begun)
         return output.text
 
     def _build(self, dial: Severable, named: Mapping[str, Any], tag: str, refresh: bool, output: _Output) -> None:

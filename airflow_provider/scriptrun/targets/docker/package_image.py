@@ -75,11 +75,13 @@ class PackageImages:
         """
         plan = request.environment
         one = _Environment(key_of(plan, base), self._target.connection.volume, base)
+        begun = time.monotonic()
         image, build = self._fresh(one, plan["delivery"]), None
         while image is None:
             image, ours = self._made(request, one)
             build = ours or build
         if build is not None:
+            log.info("environment %s was built in %.1f s", one.key[:12], time.monotonic() - begun)
             sharing.publish(self._target.registry, one.tag)
         document = {
             "schema": 1, "kind": "built", "of": plan["kind"], "key": image.labels[ENVIRONMENT_LABEL],
@@ -107,6 +109,7 @@ class PackageImages:
         found = engine.container(one.container)
         if found is None:
             ours = f"environment-{one.key[:16]}-{uuid.uuid4().hex[:12]}"
+            log.info("building environment %s in a container of %s", one.key[:12], one.base.name)
             self._start(_builder(request, ours), one.container, one.base)
             found = engine.container(one.container)
             if found is None:
