@@ -11,14 +11,17 @@ from typing import Any
 
 import docker
 import pytest
+from docker.errors import ContainerError
 
 from airflow_provider.scriptrun.errors import TargetRefusedError, TargetUnreachableError
 from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets.contract import Attempt, ComputeTarget, Limits
+from airflow_provider.scriptrun.targets.docker.keeper import PROGRAM
 from airflow_provider.scriptrun.targets.registry import open_target
 from tests.conformance.client import DEFAULT_ENVIRONMENT, Client
 from tests.conformance.targets import GONE_SECONDS
+from tests.docker.leaks import LABEL
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.slow]
 
@@ -207,3 +210,24 @@ def test_the_volume_is_put_in_order_by_who_answers_for_it(
     machine.client.containers.run(
         base_image_name, ["timeout", "60", *waiting], volumes=[f"{store}:/store"], remove=True
     )
+
+
+def test_a_keeper_leaves_though_a_session_waits_whose_other_end_is_gone(
+    machine: Engine, store: str, base_image_name: str
+) -> None:
+    """As one does whose engine was killed and came back: nobody closes its input."""
+    program = ["python3", "-I", "-c", PROGRAM, "/store", "engine", "1.0"]
+    keeper = machine.client.containers.run(
+        base_image_name, entrypoint=program, volumes=[f"{store}:/store"], labels={LABEL: store}, detach=True
+    )
+    keeper.exec_run(["sleep", "infinity"], detach=True)
+    assert keeper.wait(timeout=60)["StatusCode"] == 0
+    assert keeper.logs() == b"ready\n"
+
+
+def test_a_keeper_that_cannot_use_its_volume_says_why(machine: Engine, store: str, base_image_name: str) -> None:
+    program = ["python3", "-I", "-c", PROGRAM, "/proc", "engine", "1.0"]
+    with pytest.raises(ContainerError):
+        machine.client.containers.run(base_image_name, entrypoint=program, labels={LABEL: store}, stderr=False)
+    (keeper,) = machine.client.containers.list(all=True, filters={"label": f"{LABEL}={store}"})
+    assert keeper.logs(stderr=False).startswith(b"failed ")
