@@ -13,11 +13,14 @@ from airflow_provider.scriptrun import DockerConfiguration
 from airflow_provider.scriptrun.errors import TargetRefusedError, TargetUnreachableError
 from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
+from airflow_provider.scriptrun.targets import session
 from airflow_provider.scriptrun.targets.handle import Handle
 from airflow_provider.scriptrun.targets.registry import open_handle, open_target
 from tests.conformance.client import Client
 from tests.conformance.targets import GONE_SECONDS
 from tests.docker.leaks import Leaks, new_volume
+from tests.network.proxy import DelayingProxy
+from tests.ssh.watched import Watching
 from tests.ssh.worker import NAME, Worker
 
 pytestmark = [
@@ -25,6 +28,15 @@ pytestmark = [
     pytest.mark.needs("private engine", "sshd", "another user"),
     pytest.mark.xdist_group("docker_vm"),
 ]
+LINES = 10_000
+GATED = f"""
+import os, time
+for word in ("begun", "again", "go"):
+    while not os.path.exists("/gate/" + word):
+        time.sleep(0.01)
+    print(word, flush=True)
+print(*range({LINES}), sep="\\n")
+"""
 CONTAINER = "import os; open('outputs/where', 'w').write(str(os.path.exists('/.dockerenv'))); print('in it')"
 
 
@@ -80,6 +92,35 @@ def test_a_connection_of_an_engine_leads_there_over_ssh(ready_docker_vm, worker,
     assert left == []
     leaks.remove(leaks.found(volume))
     leaks.close()
+
+
+def test_a_connection_that_is_reset_or_swallows_everything_costs_a_run_nothing(
+    ready_docker_vm, worker, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("AIRFLOW__SCRIPTRUN__POLL_WAIT_SECONDS", "1")
+    gate, host = tmp_path / "gate", ready_docker_vm.sshd.host
+    gate.mkdir()
+    (gate / "begun").touch()
+    arguments = ["--network", "none", "-v", f"{gate}:/gate"]
+    with DelayingProxy(host) as proxy:
+        worker.connect(host.connection(via=proxy, host_key=None, no_host_key_check=True))
+        configuration = DockerConfiguration(use_docker=True, arguments=arguments)
+        watching = Watching(worker.submit({"main.py": GATED}, docker_runtime_config=configuration))
+        watching.heard("begun")
+        proxy.drop()
+        (gate / "again").touch()
+        watching.heard("again")  # it came back
+        patience = session.PATIENCE_S
+        monkeypatch.setattr(session, "PATIENCE_S", 1.0)
+        proxy.stall()
+        watching.heard("did not answer for")
+        proxy.drop()
+        proxy.stall(False)
+        monkeypatch.setattr(session, "PATIENCE_S", patience)
+        (gate / "go").touch()
+        assert watching.record()["status"] == "Completed"
+    lines = b"".join(watching.run.folder.read("run.log")).decode().splitlines()
+    assert lines == ["begun", "again", "go", *map(str, range(LINES))]
 
 
 @pytest.mark.parametrize(
