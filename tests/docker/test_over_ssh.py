@@ -107,11 +107,11 @@ def test_a_connection_that_is_reset_or_swallows_everything_costs_a_run_nothing(
         configuration = DockerConfiguration(use_docker=True, arguments=arguments)
         watching = Watching(worker.submit({"main.py": GATED}, docker_runtime_config=configuration))
         watching.heard("begun")
+        patience = session.PATIENCE_S
+        monkeypatch.setattr(session, "PATIENCE_S", 3.0)  # what is asked once it came back
         proxy.drop()
         (gate / "again").touch()
-        watching.heard("again")  # it came back
-        patience = session.PATIENCE_S
-        monkeypatch.setattr(session, "PATIENCE_S", 1.0)
+        watching.heard("again")
         proxy.stall()
         watching.heard("did not answer for")
         proxy.drop()
