@@ -183,9 +183,10 @@ def test_an_install_into_a_folder_with_odd_letters_needs_no_quoting(tmp_path):
 
 @pytest.mark.slow
 def test_a_supervisor_that_is_frozen_is_unreachable_in_bounded_time(root, monkeypatch):
+    others = sessions_of_ours()
     with LocalTarget(root) as target:
         target.check()
-        pid = child_of_ours()
+        (pid,) = sessions_of_ours() - others
         os.kill(pid, signal.SIGSTOP)
         with monkeypatch.context() as patch:
             patch.setattr(session, "PATIENCE_S", 0.3)
@@ -197,30 +198,32 @@ def test_a_supervisor_that_is_frozen_is_unreachable_in_bounded_time(root, monkey
 
 
 def test_what_is_sent_to_the_workers_process_group_does_not_reach_it(root):
+    others = sessions_of_ours()
     with LocalTarget(root) as target:
         target.check()
-        pid = child_of_ours()
+        (pid,) = sessions_of_ours() - others
         assert os.getsid(pid) == pid != os.getsid(0)
         assert os.getpgid(pid) == pid
 
 
 @pytest.mark.slow
 def test_a_killed_session_is_replaced(root):
+    others = sessions_of_ours()
     with LocalTarget(root) as target:
         before = target.check()
-        os.kill(child_of_ours(), signal.SIGKILL)
+        (pid,) = sessions_of_ours() - others
+        os.kill(pid, signal.SIGKILL)
         assert target.check() == before or target.check().host == before.host
 
 
-def child_of_ours() -> int:
-    """Return the process id of the only session that this process has open."""
-    (pid,) = (
+def sessions_of_ours() -> set[int]:
+    """Return the process ids of the sessions that this process has open; those of another test may be about to end."""
+    return {
         int(pid)
         for task in Path("/proc/self/task").iterdir()
         for pid in (task / "children").read_text().split()
         if b"\0serve\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    )
-    return pid
+    }
 
 
 def test_installing_twice_is_installing_once(root):
