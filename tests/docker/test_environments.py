@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +19,10 @@ from tests.docker import index
 
 pytestmark = [pytest.mark.needs("docker", "network"), pytest.mark.slow]
 
-AT_ONCE = 6
+AT_ONCE = 20
+#: A run's session, its watch, its container's input, and what Docker's client keeps.
+CONNECTIONS = 5
+PATIENCE_S = 30.0
 PACKAGE = "iniconfig"
 Submit = Callable[..., Run]
 
@@ -39,7 +45,7 @@ def submit(store: str, base_image_name: str, tmp_path: Path, monkeypatch: pytest
     environment = Environment.from_pip_requirements("packages", requirements(tmp_path, PACKAGE))
     experiment = Experiment(Workspace(str(tmp_path / "workspace")), "images")
 
-    def submit(one: Environment = environment) -> Run:
+    def submit(one: Environment | None = environment) -> Run:
         run = experiment.submit(ScriptRunConfig(source, script="main.py", environment=one, compute_target="engine"))
         run.wait_for_completion(raise_on_error=False)
         return run
@@ -57,13 +63,36 @@ def images_of(client: docker.DockerClient, store: str) -> list[str]:
     return [tag for image in client.images.list(filters={"label": f"scriptrun.volume={store}"}) for tag in image.tags]
 
 
-def test_an_environment_is_built_once_however_many_want_it_at_once(
+def sockets() -> int:
+    """How many sockets this process has open."""
+    found = 0
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found += os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:")
+    return found
+
+
+def test_twenty_runs_at_once_have_one_build_and_few_connections_none_of_which_stays(
     submit: Submit, client: docker.DockerClient, store: str
 ) -> None:
+    submit(None).close()
+    before = most = sockets()  # with what the first run of a process opens
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        runs = list(pool.map(lambda _: submit(), range(AT_ONCE)))
+        submitted = [pool.submit(submit) for _ in range(AT_ONCE)]
+        while not all(one.done() for one in submitted):
+            most = max(most, sockets())
+            time.sleep(0.02)
+    runs = [one.result() for one in submitted]
     assert {run.record["status"] for run in runs} == {"Completed"}
     assert sorted(run.record["environment"]["reused"] for run in runs) == [False] + [True] * (AT_ONCE - 1)
+    assert len({run.record["environment"]["id"] for run in runs}) == 1
+    assert most - before <= AT_ONCE * CONNECTIONS
+    for run in runs:
+        run.close()
+    deadline = time.monotonic() + PATIENCE_S
+    while sockets() > before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert len(images_of(client, store)) == 1
 
 
