@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import docker
 import pytest
 
 from airflow_provider.scriptrun.targets.docker.settings import DEFAULT_BASE_IMAGE, DEFAULT_VOLUME
@@ -52,6 +55,26 @@ def store(engine: str) -> Iterator[str]:
         leaks.remove(leaks.found(name))
     finally:
         leaks.close()
+
+
+@pytest.fixture
+def docker_client(engine: str) -> Iterator[docker.DockerClient]:
+    """Docker's own client of the machine's engine."""
+    client = docker.DockerClient(base_url=engine)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def name_engine(store: str, base_image_name: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Make a connection to the machine's engine, with the test's own volume and the base image; return its name."""
+
+    def name_engine(**extra: Any) -> str:
+        document = {"volume": store, "base_image": base_image_name, **extra}
+        monkeypatch.setenv("AIRFLOW_CONN_ENGINE", json.dumps({"conn_type": "scriptrun_docker", "extra": document}))
+        return "engine"
+
+    return name_engine
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -33,16 +32,8 @@ Submit = Callable[..., Run]
 
 
 @pytest.fixture
-def client(engine: str) -> Iterator[docker.DockerClient]:
-    client = docker.DockerClient(base_url=engine)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def experiment(store: str, base_image_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
-    extra = {"volume": store, "base_image": base_image_name, "network": "none"}
-    monkeypatch.setenv("AIRFLOW_CONN_ENGINE", json.dumps({"conn_type": "scriptrun_docker", "extra": extra}))
+def experiment(name_engine: Callable[..., str], tmp_path: Path) -> Experiment:
+    name_engine(network="none")
     (tmp_path / "code").mkdir()
     (tmp_path / "code/main.py").write_text(SAYS_FLAVOUR)
     return Experiment(Workspace(str(tmp_path / "workspace")), "images")
@@ -80,18 +71,18 @@ def flavoured(base: str, flavour: str, name: str = "flavoured") -> AnyEnvironmen
     return Environment.from_dockerfile(name, f"FROM {base}\nRUN echo {flavour} > /flavour\n")
 
 
-def made(client: docker.DockerClient, store: str) -> set[str]:
-    return {image.id for image in client.images.list(filters={"reference": f"{store}/*"})}
+def made(docker_client: docker.DockerClient, store: str) -> set[str]:
+    return {image.id for image in docker_client.images.list(filters={"reference": f"{store}/*"})}
 
 
 def test_a_script_runs_in_the_image_of_a_dockerfile_which_no_change_of_code_builds_again(
-    submit: Submit, client: docker.DockerClient, store: str, base_image_name: str, tmp_path: Path
+    submit: Submit, docker_client: docker.DockerClient, store: str, base_image_name: str, tmp_path: Path
 ) -> None:
     assert said(submit(flavoured(base_image_name, "vanilla"))) == "vanilla"
-    before = made(client, store)
+    before = made(docker_client, store)
     (tmp_path / "code/main.py").write_text(f"{SAYS_FLAVOUR}\nprint('changed')")
     assert said(submit(flavoured(base_image_name, "vanilla"))) == "vanilla\nchanged"
-    assert made(client, store) == before
+    assert made(docker_client, store) == before
     assert said(submit(flavoured(base_image_name, "lemon"))) == "lemon\nchanged"
 
 
@@ -104,7 +95,7 @@ def test_what_a_build_prints_is_in_the_log_of_the_task(
 
 
 def test_a_build_context_is_built_again_when_one_of_its_files_changes_and_only_then(
-    submit: Submit, client: docker.DockerClient, store: str, base_image_name: str, tmp_path: Path
+    submit: Submit, docker_client: docker.DockerClient, store: str, base_image_name: str, tmp_path: Path
 ) -> None:
     context = tmp_path / "image"
     (context / "build").mkdir(parents=True)
@@ -117,10 +108,10 @@ def test_a_build_context_is_built_again_when_one_of_its_files_changes_and_only_t
         return Environment.from_docker_build_context("built", DockerBuildContext(context, "build/Dockerfile"))
 
     assert said(submit(environment())) == "vanilla"
-    before = made(client, store)
+    before = made(docker_client, store)
     (context / "ignored").write_text("whatever")
     assert said(submit(environment())) == "vanilla"
-    assert made(client, store) == before
+    assert made(docker_client, store) == before
     (context / "flavour").write_text("lemon")
     assert said(submit(environment())) == "lemon"
 
@@ -137,7 +128,7 @@ def test_a_base_image_whose_tag_was_moved_is_noticed(submit: Submit, store: str,
 
 
 def test_a_step_that_fails_ends_the_run_and_shows_its_last_lines(
-    submit: Submit, client: docker.DockerClient, store: str, base_image_name: str
+    submit: Submit, docker_client: docker.DockerClient, store: str, base_image_name: str
 ) -> None:
     record = submit(
         Environment.from_dockerfile("failing", f"FROM {base_image_name}\nRUN echo no such thing >&2; exit 7\n")
@@ -145,7 +136,7 @@ def test_a_step_that_fails_ends_the_run_and_shows_its_last_lines(
     assert (record["status"], record["reason"]) == ("Failed", "environment")
     assert "returned a non-zero code: 7" in record["message"]
     assert "no such thing" in record["message"]
-    assert made(client, store) == set()
+    assert made(docker_client, store) == set()
 
 
 def test_a_dockerfile_that_is_none_ends_the_run_for_good(submit: Submit, base_image_name: str) -> None:
@@ -178,20 +169,20 @@ def test_packages_are_installed_on_the_image_of_a_dockerfile(
 
 
 def test_a_run_that_is_cancelled_while_its_image_is_built_ends_with_the_build(
-    experiment: Experiment, client: docker.DockerClient, store: str, base_image_name: str, tmp_path: Path
+    experiment: Experiment, docker_client: docker.DockerClient, store: str, base_image_name: str, tmp_path: Path
 ) -> None:
     dockerfile = f"FROM {base_image_name}\nRUN sleep 3600 # {store}\n"
     environment = Environment.from_dockerfile("slow", dockerfile)
     config = ScriptRunConfig(tmp_path / "code", script="main.py", environment=environment, compute_target="engine")
     with ThreadPoolExecutor(1) as pool:
         submitted = pool.submit(experiment.submit, config)
-        until(lambda: sleepers(client, store))
+        until(lambda: sleepers(docker_client, store))
         (run,) = experiment.get_runs()
         assert run.cancel() is Status.CANCELED
         submitted.result(PATIENCE_S)
     run.wait_for_completion(raise_on_error=False)
     assert run.record["status"] == "Canceled"
-    until(lambda: not sleepers(client, store))
+    until(lambda: not sleepers(docker_client, store))
 
 
 @pytest.fixture
@@ -205,21 +196,21 @@ def settings_read_anew() -> Iterator[None]:
 @pytest.mark.usefixtures("settings_read_anew")
 def test_when_an_image_is_made_those_that_nobody_has_wanted_for_long_go(
     submit: Submit,
-    client: docker.DockerClient,
+    docker_client: docker.DockerClient,
     store: str,
     base_image_name: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AIRFLOW__SCRIPTRUN__ENVIRONMENT_MAX_AGE_DAYS", "1")
     submit(flavoured(base_image_name, "vanilla"))
-    old = made(client, store)
+    old = made(docker_client, store)
     runs = {"label": [f"{LABEL}={store}", "scriptrun.kind=run"]}
-    until(lambda: not client.api.containers(all=True, filters=runs))  # what a container has stays
+    until(lambda: not docker_client.api.containers(all=True, filters=runs))  # what a container has stays
     ages = ["sh", "-c", "touch -d '2 days ago' /volume/images/*"]
-    client.containers.run(base_image_name, ages, volumes={store: {"bind": "/volume"}}, remove=True)
+    docker_client.containers.run(base_image_name, ages, volumes={store: {"bind": "/volume"}}, remove=True)
     submit(flavoured(base_image_name, "lemon"))
-    assert len(made(client, store)) == 1
-    assert not made(client, store) & old
+    assert len(made(docker_client, store)) == 1
+    assert not made(docker_client, store) & old
 
 
 BUILDER = """
@@ -233,21 +224,21 @@ Experiment(Workspace(folder + "/elsewhere"), "images").submit(config)
 
 
 def test_a_build_whose_worker_was_killed_is_taken_over(
-    submit: Submit, client: docker.DockerClient, store: str, base_image_name: str, tmp_path: Path
+    submit: Submit, docker_client: docker.DockerClient, store: str, base_image_name: str, tmp_path: Path
 ) -> None:
     dockerfile = f"FROM {base_image_name}\nRUN sleep 2 && echo vanilla > /flavour # {store}\n"
     worker = subprocess.Popen([sys.executable, "-c", BUILDER, str(tmp_path), dockerfile], env=os.environ)
     try:
-        until(lambda: sleepers(client, store))
+        until(lambda: sleepers(docker_client, store))
     finally:
         worker.send_signal(signal.SIGKILL)
         worker.wait()
     assert said(submit(Environment.from_dockerfile("slow", dockerfile))) == "vanilla"
 
 
-def sleepers(client: docker.DockerClient, store: str) -> list[object]:
+def sleepers(docker_client: docker.DockerClient, store: str) -> list[object]:
     """The containers in which the engine carries out a step that names the volume."""
-    return [one for one in client.api.containers() if store in one["Command"]]
+    return [one for one in docker_client.api.containers() if store in one["Command"]]
 
 
 def until(happens: Callable[[], object]) -> None:

@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -73,9 +73,8 @@ def said() -> Iterator[list[str]]:
 class Site:
     """A workspace, and an engine by a connection."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any]) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        monkeypatch.setenv("AIRFLOW_CONN_ENGINE", json.dumps({"conn_type": "scriptrun_docker", "extra": extra}))
         (folder / "code").mkdir()
         self.experiment = Experiment(Workspace(str(folder / "workspace")), "builds")
 
@@ -98,11 +97,9 @@ class Site:
 
 
 @pytest.fixture
-def site(
-    store: str, base_image_name: str, packages: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Site:
-    extra = {"volume": store, "base_image": base_image_name, "network": index.NETWORK, "index_url": packages.url}
-    return Site(tmp_path, monkeypatch, extra)
+def site(name_engine: Callable[..., str], packages: PackageIndex, tmp_path: Path) -> Site:
+    name_engine(network=index.NETWORK, index_url=packages.url)
+    return Site(tmp_path)
 
 
 def alpha() -> Environment:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,10 +23,8 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def connection(store: str, base_image_name: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    extra = {"volume": store, "base_image": base_image_name, "network": "none"}
-    monkeypatch.setenv("AIRFLOW_CONN_ENGINE", json.dumps({"conn_type": "scriptrun_docker", "extra": extra}))
-    return "engine"
+def connection(name_engine: Callable[..., str]) -> str:
+    return name_engine(network="none")
 
 
 def run(source: Path, environment: Environment, connection: str, workspace: Path) -> str:

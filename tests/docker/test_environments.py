@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,17 +27,9 @@ Submit = Callable[..., Run]
 
 
 @pytest.fixture
-def client(engine: str) -> Iterator[docker.DockerClient]:
-    client = docker.DockerClient(base_url=engine)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def submit(store: str, base_image_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Submit:
+def submit(name_engine: Callable[..., str], tmp_path: Path) -> Submit:
     """Run a script that imports the package, and wait for its end."""
-    extra = {"volume": store, "base_image": base_image_name, "network": index.NETWORK}
-    monkeypatch.setenv("AIRFLOW_CONN_ENGINE", json.dumps({"conn_type": "scriptrun_docker", "extra": extra}))
+    engine = name_engine(network=index.NETWORK)
     source = tmp_path / "code"
     source.mkdir()
     (source / "main.py").write_text("import sys; print(sys.prefix)")
@@ -46,7 +37,7 @@ def submit(store: str, base_image_name: str, tmp_path: Path, monkeypatch: pytest
     experiment = Experiment(Workspace(str(tmp_path / "workspace")), "images")
 
     def submit(one: Environment | None = environment) -> Run:
-        run = experiment.submit(ScriptRunConfig(source, script="main.py", environment=one, compute_target="engine"))
+        run = experiment.submit(ScriptRunConfig(source, script="main.py", environment=one, compute_target=engine))
         run.wait_for_completion(raise_on_error=False)
         return run
 
@@ -59,8 +50,9 @@ def requirements(folder: Path, *lines: str) -> Path:
     return path
 
 
-def images_of(client: docker.DockerClient, store: str) -> list[str]:
-    return [tag for image in client.images.list(filters={"label": f"scriptrun.volume={store}"}) for tag in image.tags]
+def images_of(docker_client: docker.DockerClient, store: str) -> list[str]:
+    found = docker_client.images.list(filters={"label": f"scriptrun.volume={store}"})
+    return [tag for image in found for tag in image.tags]
 
 
 def sockets() -> int:
@@ -73,7 +65,7 @@ def sockets() -> int:
 
 
 def test_twenty_runs_at_once_have_one_build_and_few_connections_none_of_which_stays(
-    submit: Submit, client: docker.DockerClient, store: str
+    submit: Submit, docker_client: docker.DockerClient, store: str
 ) -> None:
     submit(None).close()
     before = most = sockets()  # with what the first run of a process opens
@@ -93,28 +85,28 @@ def test_twenty_runs_at_once_have_one_build_and_few_connections_none_of_which_st
     while sockets() > before:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert len(images_of(client, store)) == 1
+    assert len(images_of(docker_client, store)) == 1
 
 
 def test_a_build_that_was_made_and_never_started_is_made_anew(
-    submit: Submit, client: docker.DockerClient, store: str, base_image_name: str
+    submit: Submit, docker_client: docker.DockerClient, store: str, base_image_name: str
 ) -> None:
     submit()
-    (tag,) = images_of(client, store)
-    client.images.remove(tag, force=True)
+    (tag,) = images_of(docker_client, store)
+    docker_client.images.remove(tag, force=True)
     name = f"{store}-build-{tag.partition(':')[2][:24]}"
     labels = {"scriptrun.volume": store, "scriptrun.run": "environment-nobody"}
-    client.containers.create(base_image_name, "true", name=name, labels=labels)
+    docker_client.containers.create(base_image_name, "true", name=name, labels=labels)
     assert submit().record["status"] == "Completed"
 
 
 def test_an_environment_that_cannot_be_made_ends_the_run_and_leaves_nothing_but_its_log(
-    submit: Submit, client: docker.DockerClient, store: str, tmp_path: Path
+    submit: Submit, docker_client: docker.DockerClient, store: str, tmp_path: Path
 ) -> None:
     wrong = Environment.from_pip_requirements("wrong", requirements(tmp_path, "no-such-package-of-anybody==1.0"))
     record = submit(wrong).record
     assert (record["status"], record["reason"]) == ("Failed", "environment")
     assert "no-such-package-of-anybody" in record["message"]
     kinds = {"label": [f"scriptrun.volume={store}", "scriptrun.kind=build"]}
-    assert client.containers.list(all=True, filters=kinds) == []
-    assert images_of(client, store) == []
+    assert docker_client.containers.list(all=True, filters=kinds) == []
+    assert images_of(docker_client, store) == []

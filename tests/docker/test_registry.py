@@ -30,13 +30,6 @@ AT_ONCE = 4
 
 
 @pytest.fixture
-def client(engine: str) -> Iterator[docker.DockerClient]:
-    client = docker.DockerClient(base_url=engine)
-    yield client
-    client.close()
-
-
-@pytest.fixture
 def own_engine(engine: str) -> Iterator[Engine]:
     opened = Engine(dial(DockerConnection("engine", url=engine), AirflowSurroundings()))
     yield opened
@@ -60,10 +53,12 @@ def repository() -> str:
 
 
 @pytest.fixture
-def published(registries: Registries, login: Registry, repository: str, store: str, client: docker.DockerClient) -> str:
+def published(
+    registries: Registries, login: Registry, repository: str, store: str, docker_client: docker.DockerClient
+) -> str:
     """The name of an image that the registry has, and the engine has not."""
     name = f"{login.address}/{repository}:1"
-    forget(client, publish(registries, store, name))
+    forget(docker_client, publish(registries, store, name))
     return name
 
 
@@ -74,9 +69,9 @@ def publish(registries: Registries, store: str, name: str, platform: str = "linu
     return image
 
 
-def forget(client: docker.DockerClient, image: str) -> None:
+def forget(docker_client: docker.DockerClient, image: str) -> None:
     """Remove an image with all its names from the engine."""
-    client.images.remove(image, force=True)
+    docker_client.images.remove(image, force=True)
 
 
 class TestWhetherItIsThere:
@@ -114,7 +109,7 @@ class TestWhetherItIsThere:
                 assert (found.answer, found.obstacle) == (Answer.UNKNOWN, Obstacle.FAILING)
 
     def test_a_registry_that_is_away_has_not_said_no(
-        self, own_engine: Engine, store: str, tmp_path: Path, client: docker.DockerClient
+        self, own_engine: Engine, store: str, tmp_path: Path, docker_client: docker.DockerClient
     ) -> None:
         away = ImageRegistry(tmp_path / "registry")
         try:
@@ -129,7 +124,7 @@ class TestWhetherItIsThere:
                 registries.publish(image, name)
             away.start()
             assert registries.look(name).answer is Answer.YES
-            forget(client, image)
+            forget(docker_client, image)
             away.spoil()
             found = registries.fetch(name)  # this error comes behind HTTP 200, among the lines of progress
             assert (found.answer, found.obstacle) == (Answer.UNKNOWN, Obstacle.FAILING), found
@@ -184,13 +179,13 @@ class TestWhetherItLetsUsIn:
 
 class TestFetching:
     def test_an_image_is_fetched_by_its_tag_and_by_its_digest(
-        self, registries: Registries, published: str, client: docker.DockerClient
+        self, registries: Registries, published: str, docker_client: docker.DockerClient
     ) -> None:
         first = registries.fetch(published)
         assert first.image is not None
         assert first.image.digest == registries.look(published).digest
         for name in (f"{published.rpartition(':')[0]}@{first.digest}", f"{published}@{first.digest}"):
-            forget(client, first.image.id)
+            forget(docker_client, first.image.id)
             again = registries.fetch(name)
             assert again.image is not None
             assert (again.image.id, again.image.digest) == (first.image.id, first.digest)
@@ -203,11 +198,11 @@ class TestFetching:
 
     def test_a_platform_is_fetched_and_another_one_is_not_taken_for_it(
         self, registries: Registries, own_engine: Engine, image_registry: ImageRegistry, login: Registry,
-        repository: str, store: str, client: docker.DockerClient,
+        repository: str, store: str, docker_client: docker.DockerClient,
     ) -> None:  # fmt: skip
         name, images = f"{login.address}/{repository}", Images(own_engine, registries)
         for platform in ("amd64", "arm64"):
-            forget(client, publish(registries, store, f"{name}:{platform}", f"linux/{platform}"))
+            forget(docker_client, publish(registries, store, f"{name}:{platform}", f"linux/{platform}"))
         image_registry.put_list(repository, "all", {f"linux/{one}": one for one in ("amd64", "arm64")})
         for platform in ("linux/arm64", "linux/x86_64", "linux/arm64"):  # whatever the engine has of the name by then
             assert images.get(f"{name}:all", platform=platform).is_for(platform)
@@ -243,38 +238,38 @@ class TestPublishing:
 
 class TestSharing:
     def test_an_environments_image_is_published_and_fetched_by_as_many_as_want_it(
-        self, registries: Registries, image_registry: ImageRegistry, store: str, client: docker.DockerClient
+        self, registries: Registries, image_registry: ImageRegistry, store: str, docker_client: docker.DockerClient
     ) -> None:
         tag = f"{store}/environment:{secrets.token_hex(32)}"
         name = registries.shared_name(tag)
         assert name == f"{image_registry.address}/{store}-environment:{tag.rpartition(':')[2]}"
         assert registries.fetch_shared(tag).answer is Answer.NO
         image = small_image(store, secrets.token_hex(8))
-        client.images.get(image).tag(*tag.split(":"))
+        docker_client.images.get(image).tag(*tag.split(":"))
         registries.publish_shared(tag)
         assert image_registry.tags(f"{store}-environment") == [tag.rpartition(":")[2]]
-        assert client.images.get(image).tags == [tag]
-        forget(client, image)
+        assert docker_client.images.get(image).tags == [tag]
+        forget(docker_client, image)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for found in pool.map(lambda _: registries.fetch_shared(tag), range(AT_ONCE)):
                 assert found.answer is Answer.YES, found
                 assert found.image is not None
                 assert (found.image.name, found.image.id) == (tag, image)
-        assert client.images.get(image).tags == [tag]
+        assert docker_client.images.get(image).tags == [tag]
 
     def test_a_registry_that_cannot_share_is_told_from_one_that_has_nothing(
-        self, own_engine: Engine, login: Registry, store: str, client: docker.DockerClient
+        self, own_engine: Engine, login: Registry, store: str, docker_client: docker.DockerClient
     ) -> None:
         tag = f"{store}/environment:1"
-        client.images.get(small_image(store, "unshared")).tag(*tag.split(":"))
+        docker_client.images.get(small_image(store, "unshared")).tag(*tag.split(":"))
         refused = Registries(own_engine, Registry(login.address, USER, "wrong-pw-1234"), shares=True)
         assert refused.fetch_shared(tag).obstacle is Obstacle.REFUSED
         with pytest.raises(TargetRefusedError, match="cannot be published"):
             refused.publish_shared(tag)
-        assert client.images.get(tag).tags == [tag]
+        assert docker_client.images.get(tag).tags == [tag]
 
     def test_a_registry_for_everybody_needs_no_login(
-        self, own_engine: Engine, store: str, client: docker.DockerClient, tmp_path: Path
+        self, own_engine: Engine, store: str, docker_client: docker.DockerClient, tmp_path: Path
     ) -> None:
         everybodys = ImageRegistry(tmp_path / "registry", is_open=True)
         try:
@@ -284,9 +279,9 @@ class TestSharing:
             assert admitted.answer is Answer.YES
             tag = f"{store}/environment:1"
             image = small_image(store, secrets.token_hex(8))
-            client.images.get(image).tag(*tag.split(":"))
+            docker_client.images.get(image).tag(*tag.split(":"))
             registries.publish_shared(tag)
-            forget(client, image)
+            forget(docker_client, image)
             assert registries.fetch_shared(tag).answer is Answer.YES
         finally:
             everybodys.remove()
@@ -304,11 +299,11 @@ class TestSharing:
     @pytest.mark.slow
     @pytest.mark.needs("private engine")
     def test_what_one_engine_has_published_another_one_fetches(
-        self, registries: Registries, login: Registry, store: str, client: docker.DockerClient, tmp_path: Path
+        self, registries: Registries, login: Registry, store: str, docker_client: docker.DockerClient, tmp_path: Path
     ) -> None:
         tag = f"{store}/environment:{secrets.token_hex(32)}"
         image = small_image(store, secrets.token_hex(8))
-        client.images.get(image).tag(*tag.split(":"))
+        docker_client.images.get(image).tag(*tag.split(":"))
         registries.publish_shared(tag)
         with PrivateEngine() as machine:
             other = Engine(dial(DockerConnection("other", url=machine.url), AirflowSurroundings()))

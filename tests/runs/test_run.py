@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,15 @@ while not pathlib.Path(sys.argv[1]).exists():
     time.sleep(0.01)
 print("going on", flush=True)
 """
+
+PATIENCE_SECONDS = 30.0
+
+
+def until(happens):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -256,6 +266,31 @@ def test_metrics_and_status_can_be_asked_while_the_script_runs(experiment, tmp_p
     assert ears.lines[-1] == "going on"
     run.close()
     other.close()
+
+
+def test_a_cancel_goes_on_when_another_thread_that_used_the_run_closes_it(experiment, tmp_path):
+    script = """
+import pathlib, signal, sys, time
+def told(*_):
+    pathlib.Path(sys.argv[1], "told").touch()
+    while not pathlib.Path(sys.argv[1], "go").exists():
+        time.sleep(0.01)
+    sys.exit(1)
+signal.signal(signal.SIGTERM, told)
+pathlib.Path(sys.argv[1], "there").touch()
+while True:
+    time.sleep(0.01)
+"""
+    (tmp_path / "source" / "slow.py").write_text(script)
+    run = experiment.submit(ScriptRunConfig(tmp_path / "source", "slow.py", arguments=[str(tmp_path)]))
+    until((tmp_path / "there").exists)
+    with ThreadPoolExecutor(1) as pool:
+        cancelling = pool.submit(run.cancel, wait_seconds=PATIENCE_SECONDS)
+        until((tmp_path / "told").exists)
+        run.close()
+        (tmp_path / "go").touch()
+        assert cancelling.result() is Status.CANCELED
+    run.close()
 
 
 def test_a_cancelled_run_is_dead_and_can_be_collected(experiment, tmp_path):

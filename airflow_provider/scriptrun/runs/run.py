@@ -7,7 +7,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider.scriptrun.errors import RunNotFoundError, ScriptRunError, TargetError, UnknownRunError
+from airflow_provider.scriptrun.errors import (
+    RunNotFoundError,
+    ScriptRunError,
+    TargetError,
+    TargetUnreachableError,
+    UnknownRunError,
+)
 from airflow_provider.scriptrun.runs import workspace_layout as layout
 from airflow_provider.scriptrun.runs.collect import Collection, check_files, collect
 from airflow_provider.scriptrun.runs.crash_points import AFTER_COLLECT, AFTER_END_BEFORE_COLLECT, crash_point
@@ -338,8 +344,15 @@ class Run:
         """
         wait_s = self.submission["limits"]["grace_s"] + CANCEL_MARGIN_SECONDS if wait_seconds is None else wait_seconds
         lineage = self.submission["handle"]["lineage"]
-        self._status = self.target().cancel(self.id, lineage=lineage, reason=reason, wait_s=wait_s)
-        return self._status.status
+        while True:
+            target = self.target()
+            try:
+                self._status = target.cancel(self.id, lineage=lineage, reason=reason, wait_s=wait_s)
+            except TargetUnreachableError:
+                if self._opened is target:
+                    raise
+                continue  # another thread, which waited for this very end, has closed it
+            return self._status.status
 
     def mark_delivered(self) -> None:
         """Say in the lineage store that the record has been handed over: the last act of a task."""
