@@ -3,6 +3,7 @@
 An engine with live-restore leaves containers alone while it is away; but those that are to go by themselves
 (``AutoRemove``) it removes when it comes back, running or not (20.10 does). So none of a run is made like that there.
 What a run leaves is in the volume: its container goes with whoever sees the run's end, or else with the next start.
+So does, on any engine, one that was to go by itself when the engine came back, and did not.
 """
 
 from __future__ import annotations
@@ -40,11 +41,9 @@ class Remains:
                 self._gone.add(run_id)
 
     def sweep(self) -> None:
-        """Remove the containers of those that ended while nobody watched."""
+        """Remove the containers of those that ended while nobody watched, or that an engine has failed to remove."""
         labels = [f"{VOLUME_LABEL}={self._volume}", f"{KIND_LABEL}={RUN}"]
         with suppress(TargetError):
-            if not self._engine.restores_live():
-                return
             for found in self._engine.call(
                 "its containers",
                 lambda client: client.containers(all=True, filters={"label": labels, "status": ["exited", "dead"]}),
