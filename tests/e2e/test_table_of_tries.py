@@ -135,6 +135,7 @@ def test_a_task_that_a_person_marks_while_its_script_runs_takes_the_script_with_
     waiting: Callable[..., list[Lane]], state: str
 ) -> None:
     jobs = waiting()
+    told(jobs, "line one")  # a trigger that no triggerer has begun yet hears of nothing: the run ends by its lease
     for job in jobs:
         job.mark(state)
     for job in jobs:
