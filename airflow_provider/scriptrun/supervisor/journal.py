@@ -114,6 +114,14 @@ class Journal:
             os.unlink(self._run.reserve)
             write_atomic(self._run.status, payload, durable=durable)
 
+    def write_if_room(self, status: Status) -> None:
+        """Write a status that the next one says as well; on a full disk nothing is written. Raises ``OSError``."""
+        try:
+            self.write(status)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+
     def drop_reserve(self) -> None:
         """Give back what was put aside: the verdict stands."""
         with contextlib.suppress(FileNotFoundError):

@@ -172,7 +172,7 @@ class Supervisor:
         crash.point("supervise.forked")
         pump.close_sink()
         self.ask.secret_variables.clear()
-        self.book.write(Status.RUNNING)
+        self.book.write_if_room(Status.RUNNING)  # the script may have filled the disk by now, and not care
         self.watch.limit_duration(self.ask.max_run_duration_s)
         crash.point("supervise.running")
         tended = tend(child, pump, self.watch, self.ask.grace_s, self._tell)
