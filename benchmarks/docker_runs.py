@@ -1,9 +1,9 @@
 """Runs in containers against the Docker provider's DockerOperator: the same image, engine and script, in turns.
 
-Both go through Airflow's own task supervisor (see ``worker``). The image is there. A task of ours takes a snapshot,
-brings the outputs home and writes the record; the peer's has the script in its command. "First line" is the moment
-at which the task log has it. 100 MB of lines: ours are counted in the workspace, the peer's in the task log, which is
-all that it has.
+Both go through Airflow's own task supervisor (see ``worker``), from the parsing of a DAG file of their own on. The
+image is there. A task of ours takes a snapshot, brings the outputs home and writes the record; the peer's has the
+script in its command. "First line" is the moment at which the task log has it. 100 MB of lines: ours are counted in
+the workspace, the peer's in the task log, which is all that it has.
 """
 
 from __future__ import annotations
@@ -38,22 +38,30 @@ HELLO = f'print("{FIRST}", flush=True)\n'
 LINES = f"import sys\nsys.stdout.write('{'x' * (LINE_BYTES - 1)}\\n' * {LOG_BYTES // LINE_BYTES})\n"
 CONNECTION = "bench_engine"
 PEER = "DockerOperator"
-DAG_FILE = """
+#: Each in a file of its own, which imports what it needs and no more.
+DAG_FILES = {
+    "peer": """
 from airflow.providers.docker.operators.docker import DockerOperator
 from airflow.sdk import DAG
-from airflow_provider.scriptrun import ScriptRunConfig, ScriptRunOperator
 
 PEER = dict(
     image={image!r}, docker_url={url!r}, mount_tmp_dir=False, auto_remove="success", network_mode="host", tty=False
 )
 with DAG("bench", schedule=None):
     for name, script in {scripts!r}.items():
-        DockerOperator(task_id="peer_" + name, command=["python3", "-u", "-c", script], **PEER)
+        DockerOperator(task_id=name, command=["python3", "-u", "-c", script], **PEER)
+""",
+    "ours": """
+from airflow.sdk import DAG
+from airflow_provider.scriptrun import ScriptRunConfig, ScriptRunOperator
+
+with DAG("bench", schedule=None):
+    for name in {scripts!r}:
         ScriptRunOperator(
-            task_id="ours_" + name,
-            config=ScriptRunConfig("code", script=name + ".py", compute_target={connection!r}),
+            task_id=name, config=ScriptRunConfig("code", script=name + ".py", compute_target={connection!r})
         )
-"""
+""",
+}
 
 
 def rows() -> list[Row]:
@@ -64,9 +72,10 @@ def rows() -> list[Row]:
         (folder / "code").mkdir()
         for script, text in scripts.items():
             (folder / "code" / f"{script}.py").write_text(text)
-        (folder / "bench.py").write_text(
-            DAG_FILE.format(image=image, url=docker_engine.url(), scripts=scripts, connection=CONNECTION)
-        )
+        for who, text in DAG_FILES.items():
+            (folder / f"{who}.py").write_text(
+                text.format(image=image, url=docker_engine.url(), scripts=scripts, connection=CONNECTION)
+            )
         os.environ |= {
             "AIRFLOW_HOME": str(folder / "home"),
             "AIRFLOW__CORE__DAGS_FOLDER": str(folder),
@@ -99,7 +108,7 @@ def _tasks(folder: Path) -> list[Row]:
     wholes: dict[str, list[float]] = {"ours": [], "peer": []}
     for number in range(ROUNDS + 1):
         for who in firsts:
-            first, whole = _task(folder, f"{who}_hello")
+            first, whole = _task(folder, who)
             if number:  # the first one sends the code, and starts the keeper
                 firsts[who].append(first)
                 wholes[who].append(whole)
@@ -114,13 +123,13 @@ def _more(name: str, measured: dict[str, list[float]], allowed_ms: float) -> Row
     return row(f"{name} (at most {allowed_ms:.0f} ms more)", ours, PEER, peer, (peer + allowed_ms) / peer)
 
 
-def _task(folder: Path, task: str) -> tuple[float, float]:
+def _task(folder: Path, who: str) -> tuple[float, float]:
     from benchmarks.worker import run_task
 
     log = folder / "task.log"
     log.unlink(missing_ok=True)
     begun = time.time()
-    done = run_task(folder, "bench.py", task, log)
+    done = run_task(folder, f"{who}.py", "hello", log)
     events = map(json.loads, log.read_text().splitlines())
     seen = next(event["timestamp"] for event in events if str(event["event"]).endswith(FIRST))
     return (datetime.fromisoformat(seen).timestamp() - begun) * 1000, done.seconds * 1000
@@ -141,7 +150,7 @@ def _log(folder: Path) -> list[Row]:
         raise RuntimeError(f"{size} bytes of {LOG_BYTES} came home")
     log = folder / "task.log"
     log.unlink(missing_ok=True)
-    peer = run_task(folder, "bench.py", "peer_lines", log)
+    peer = run_task(folder, "peer.py", "lines", log)
     whole = sum(event.endswith("x" * (LINE_BYTES - 1)) for event in peer.events)
     lost = 100 * (1 - whole * LINE_BYTES / LOG_BYTES)
     return [
