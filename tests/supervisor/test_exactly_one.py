@@ -106,6 +106,7 @@ def test_a_supervisor_that_died_before_it_took_over_is_replaced(target, session,
     doomed = target.session(SCRIPTRUN_CRASH_POINT=point)
 
     first = doomed.ask("start", **request)
+    wait_until(lambda: not holders(target, request["run"]["id"]))  # the guard, which has said so, leaves
     second = session.ask("start", **request)
 
     assert "ended at once" in first["error"]["message"]
