@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -91,27 +92,9 @@ def test_what_is_no_list_of_images_is_refused(target: Target) -> None:
     assert "error" in target.session().ask("spare_images", there=7)
 
 
-def test_what_the_first_run_in_an_image_learns_of_an_interpreter_is_given_to_those_that_follow(target: Target) -> None:
-    def locks(run: str) -> Path:
-        return Path(contained(str(target.root), run).locks)
-
-    session, name = target.session(), f"interpreter-{'a' * 64}"
-    session.ask("use_image", key=FIRST, run="first")
-    assert not locks("first").exists()
-    locks("first").mkdir(parents=True)
-    (locks("first") / name).write_text('{"facts":{"version":"3.11.7"}}')
-    (locks("first") / "packages-of-others.txt").write_text("x==1")
-    for run in ("second", "third"):
-        session.ask("use_image", key=FIRST, run=run)
-        assert {path.name: path.read_text() for path in locks(run).iterdir()} == {
-            name: '{"facts":{"version":"3.11.7"}}'
-        }
-    session.ask("use_image", key=SECOND, run="fourth")
-    assert not locks("fourth").exists()
-
-
-def test_of_a_run_that_learned_nothing_the_next_one_is_asked(target: Target) -> None:
-    session = target.session()
-    for run in ("first", "second"):
-        session.ask("use_image", key=FIRST, run=run)
-    assert "second" in Path(f"{target.layout.image(FIRST)}.facts").read_text()
+def test_a_run_in_a_container_of_the_keepers_image_is_told_what_its_interpreter_is(target: Target) -> None:
+    inside = contained(str(target.root), "first")
+    assert target.session().ask("give_facts", run="first") == {}
+    facts = json.loads(Path(inside.interpreter_facts(target.python)).read_text())["facts"]
+    assert facts["executable"] == target.python
+    assert "error" in target.session().ask("give_facts", run="../first")

@@ -13,7 +13,7 @@ from . import flock
 from .layout import check_sha256, make_folder
 from .protocol.atomic import write_atomic
 from .protocol.canonical import canonical_json
-from .refusal import BAD_REQUEST, Refusal
+from .refusal import BAD_REQUEST, Refusal, number
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 #: A worker that has just asked for an image is about to make a container of it.
 JUST_USED_S = 600.0
-#: What is known of interpreters in an image of somebody else's is asked again after so long.
-FACTS_S = 30 * 24 * 3600.0
 
 #: The claims of this session: key -> descriptor of its lock, which the kernel lets go of when the session dies.
 _held: Dict[str, int] = {}
@@ -34,15 +32,10 @@ _held: Dict[str, int] = {}
 def use(request: Dict[str, Any], channel: Channel) -> None:
     """Answer the ``use_image`` request: the image is wanted now.
 
-    ``{"op": "use_image", "key", "run"}``, answered by ``{"resolved_at": seconds since the epoch, or null}``: when its
-    packages were last resolved, as :func:`release` was told. With a ``run``, which is about to start in it, that one is
-    given what is known of the interpreters in the image.
+    ``{"op": "use_image", "key"}``, answered by ``{"resolved_at": seconds since the epoch, or null}``: when its packages
+    were last resolved, as :func:`release` was told.
     """
     path = channel.layout.image(request.get("key"))  # type: ignore[arg-type]  # checked there
-    if request.get("run") is not None:
-        from .image_facts import give
-
-        give(channel.layout, request["key"], request["run"])
     resolved_at = _read(path).get("resolved_at")
     with contextlib.suppress(FileNotFoundError):
         os.utime(path)
@@ -72,7 +65,7 @@ def release(request: Dict[str, Any], channel: Channel) -> None:
     try:
         if request.get("bytes") is not None:
             make_folder(channel.layout.images)
-            note = {name: _number(request, name) for name in ("bytes", "resolved_at")}
+            note = {name: number(request, name) for name in ("bytes", "resolved_at")}
             write_atomic(channel.layout.image(key), canonical_json(note))
     finally:
         descriptor = _held.pop(key, None)
@@ -97,7 +90,7 @@ def spare(request: Dict[str, Any], channel: Channel) -> None:
     layout = channel.layout
     _forget_others(layout, keys)
     channel.writer.json(
-        {"keys": _spared(layout, keys, _number(request, "budget_bytes"), _number(request, "budget_age_s"))}
+        {"keys": _spared(layout, keys, number(request, "budget_bytes"), number(request, "budget_age_s"))}
     )
 
 
@@ -108,31 +101,21 @@ def _forget_others(layout: Layout, keys: Set[str]) -> None:
                 continue
             path = os.path.join(layout.images, name)
             with contextlib.suppress(FileNotFoundError):
-                if time.time() - os.stat(path).st_mtime > (FACTS_S if name.endswith(".facts") else JUST_USED_S):
+                if time.time() - os.stat(path).st_mtime > JUST_USED_S:
                     os.unlink(path)
 
 
 def _spared(layout: Layout, keys: Set[str], budget_bytes: Optional[float], age_s: Optional[float]) -> List[str]:
-    now, shelf = time.time(), []
+    from .environment.budget import Shelved, to_remove
+
+    shelf = []
     for key in keys:
-        path = layout.image(key)
-        try:
-            used_at = os.stat(path).st_mtime
-        except FileNotFoundError:
-            continue  # just made, and not noted yet; or another root's
-        size = _read(path).get("bytes")
-        shelf.append((used_at, key, size if isinstance(size, (int, float)) else 0))
-    total = sum(size for _, _, size in shelf)
-    chosen = []
-    for used_at, key, size in sorted(shelf):
-        if now - used_at < JUST_USED_S:
-            break
-        if flock.is_held(layout.image(key) + ".flock"):
-            continue
-        if (age_s is not None and now - used_at > age_s) or (budget_bytes is not None and total > budget_bytes):
-            chosen.append(key)
-            total -= size
-    return chosen
+        with contextlib.suppress(FileNotFoundError):  # just made, and not noted yet; or another root's
+            size = _read(layout.image(key)).get("bytes")
+            used_at = os.stat(layout.image(key)).st_mtime
+            shelf.append(Shelved(key, used_at, int(size) if isinstance(size, (int, float)) else 0))
+    chosen = to_remove(shelf, None if budget_bytes is None else int(budget_bytes), age_s, time.time())
+    return [one.key for one in chosen if not flock.is_held(layout.image(one.key) + ".flock")]
 
 
 def _read(path: str) -> Dict[str, Any]:
@@ -142,10 +125,3 @@ def _read(path: str) -> Dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return note if isinstance(note, dict) else {}
-
-
-def _number(request: Dict[str, Any], name: str) -> Optional[float]:
-    value = request.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
-        raise Refusal(BAD_REQUEST, "%s must be null or a number from 0, not %.100r" % (name, value))
-    return value

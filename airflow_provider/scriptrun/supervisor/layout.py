@@ -74,9 +74,8 @@ class RunLayout:
         self.forgotten = os.path.join(folder, "forgotten")  #: what it found damaged does not count as complete any more
         self.size = os.path.join(folder, "size.json")  #: bytes on disk, once the run is over and a clean has seen it
         self.packages = os.path.join(folder, "packages.txt")  #: the exact package list of the environment
-        self.cache = os.path.join(
-            folder, "cache"
-        )  #: what tools that build into an image download, until they have built
+        #: what tools that build into an image download, until they have built
+        self.cache = os.path.join(folder, "cache")
 
     def stream(self, name: str) -> str:
         """Return the path of the stream that a poll may read: ``run.log``, ``build.log`` or ``messages.jsonl``."""

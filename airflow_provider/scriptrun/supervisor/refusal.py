@@ -26,3 +26,11 @@ class Refusal(Exception):  # noqa: N818  # it is an answer as much as an error
     def document(self) -> Dict[str, Any]:
         """Return the ``error`` object of the protocol."""
         return {"code": self.code, "message": self.message, "advice": self.advice}
+
+
+def number(document: Dict[str, Any], name: str) -> Optional[float]:
+    """Return a number from 0 of a request, or ``None`` where it says null or nothing. Raises :class:`Refusal`."""
+    value = document.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
+        raise Refusal(BAD_REQUEST, "%s must be null or a number from 0, not %.100r" % (name, value))
+    return value

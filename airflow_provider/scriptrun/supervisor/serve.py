@@ -43,6 +43,7 @@ OPERATIONS = {
     "cancel": ("cancel", "cancel"),
     "status": ("state", "status"),
     "conclude": ("conclude", "conclude"),
+    "give_facts": ("image_facts", "give"),
     "use_image": ("images", "use"),
     "claim_image": ("images", "claim"),
     "release_image": ("images", "release"),

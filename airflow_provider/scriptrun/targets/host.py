@@ -171,7 +171,9 @@ class HostTarget(ComputeTarget):
             "wait_s": wait_s,
             "max_bytes": max_bytes,
         }
-        return self._sessions.request(lambda session: ask_news(session, request, asked, wait_s, max_bytes, wake))
+        news = self._sessions.request(lambda session: ask_news(session, request, asked, wait_s, max_bytes, wake))
+        self._seen({one.run_id: one.status for one in news})
+        return news
 
     def cancel(
         self,
@@ -187,7 +189,12 @@ class HostTarget(ComputeTarget):
         def ask(session: Session) -> RunStatus:
             return parse.run_status(session.ask(request, wait_s=wait_s).get("status"), run_id)
 
-        return self._sessions.request(ask)
+        status = self._sessions.request(ask)
+        self._seen({run_id: status})
+        return status
+
+    def _seen(self, statuses: Mapping[str, RunStatus | None]) -> None:
+        """Take note of what a poll or a cancel has said of runs."""
 
     def files(self, run_id: str, *, hashed: bool = True) -> Listing:
         """See :meth:`ComputeTarget.files`."""

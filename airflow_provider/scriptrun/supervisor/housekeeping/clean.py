@@ -13,7 +13,7 @@ import time
 from .. import flock, store
 from ..hello import version
 from ..layout import make_folder
-from ..refusal import BAD_REQUEST, Refusal
+from ..refusal import BAD_REQUEST, Refusal, number
 from . import ended, leftovers, removal, retention, stored
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
@@ -38,19 +38,12 @@ def clean(request: Dict[str, Any], channel: Channel) -> None:
         raise Refusal(BAD_REQUEST, "environments must be an object of limits, not %.100r" % (environments,))
     removed = keep_budget(
         channel.layout,
-        _limit(request, "budget_bytes"),
-        _limit(request, "budget_age_s"),
-        _limit(environments, "budget_bytes"),
-        _limit(environments, "budget_age_s"),
+        number(request, "budget_bytes"),
+        number(request, "budget_age_s"),
+        number(environments, "budget_bytes"),
+        number(environments, "budget_age_s"),
     )
     channel.writer.json({"removed": removed or _nothing(), "busy": removed is None})
-
-
-def _limit(limits: Dict[str, Any], name: str) -> Optional[float]:
-    value = limits.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
-        raise Refusal(BAD_REQUEST, "%s must be null or a number from 0, not %.100r" % (name, value))
-    return value
 
 
 def keep_budget(

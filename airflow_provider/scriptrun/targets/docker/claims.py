@@ -33,13 +33,9 @@ class Claims:
     def __init__(self, session: Session, run_id: str) -> None:
         self._session, self._run_id = session, run_id
 
-    def use(self, key: str, *, begins: bool = False) -> float | None:
-        """Say that an image is wanted, and return when its packages were resolved last, if that was noted.
-
-        :param begins: the run is about to start in it, with an interpreter that the image has.
-        """
-        ask = {"op": "use_image", "key": key, **({"run": self._run_id} if begins else {})}
-        answer = parse.Fields(self._session.ask(ask), "the notes of an image")
+    def use(self, key: str) -> float | None:
+        """Say that an image is wanted, and return when its packages were resolved last, if that was noted."""
+        answer = parse.Fields(self._session.ask({"op": "use_image", "key": key}), "the notes of an image")
         return answer.number("resolved_at") if answer.has("resolved_at") else None
 
     @contextlib.contextmanager

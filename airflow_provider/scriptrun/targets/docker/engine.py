@@ -62,7 +62,7 @@ class Engine:
 
     def __init__(self, dial: Dial) -> None:
         self.name = dial.name
-        self.dial = self._dial = dial
+        self.dial = dial
         self._lock = threading.Lock()
         self._client: APIClient | None = None
         self._owner = os.getpid()
@@ -111,7 +111,7 @@ class Engine:
                 self._owner = os.getpid()
                 version = self._spoken()
                 with self._errors("the version"):
-                    self._client = new_client(self._dial, version, PATIENCE_S)
+                    self._client = new_client(self.dial, version, PATIENCE_S)
             return self._client
 
     def call(self, what: str, work: Callable[[APIClient], Answer]) -> Answer:
@@ -147,25 +147,25 @@ class Engine:
         """POST to a path of the API that turns the connection into a two-way stream, and return that."""
         version = self._spoken()
         with self._errors(what):
-            return hijack(self._dial.dial(), f"/v{version}{path}", document)
+            return hijack(self.dial.dial(), f"/v{version}{path}", document)
 
     def execute(self, container: str, argv: Sequence[str]) -> tuple[str, EngineStream]:
         """Start a command in a container, as root; return the id of the exec, and its streams. Loads no client."""
         what = f"a command in {container}"
         try:
             with self._errors(what):
-                return execute(self._dial.dial(), self._spoken(), container, argv)
+                return execute(self.dial.dial(), self._spoken(), container, argv)
         except EngineError as error:
             if error.code != BAD_REQUEST or _OTHER_VERSION not in (error.why or ""):
                 raise
         self.version = ""  # what was remembered: the engine is an older one now
         with self._errors(what):
-            return execute(self._dial.dial(), self._spoken(), container, argv)
+            return execute(self.dial.dial(), self._spoken(), container, argv)
 
     def _spoken(self) -> str:
         if not self.version:
             with self._errors("the version"):
-                self.version = ping(self._dial.dial())
+                self.version = ping(self.dial.dial())
         return self.version
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ class Engine:
             client, self._client = self._client, None
         if client is not None and self._owner == os.getpid():
             client.close()
-        self._dial.close()
+        self.dial.close()
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:
@@ -207,7 +207,7 @@ class Engine:
     def _unreachable(self, what: str, error: Exception) -> Exception:
         return (
             _from_chain(error)
-            or self._dial.trouble(error)
+            or self.dial.trouble(error)
             or TargetUnreachableError(f"{self._name()} could not be asked for {what}", why=_reason(error))
         )
 

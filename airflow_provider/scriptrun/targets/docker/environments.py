@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.errors import TargetUnreachableError
-from airflow_provider.scriptrun.supervisor.protocol.canonical import digest
 from airflow_provider.scriptrun.targets.docker.claims import Claims
 from airflow_provider.scriptrun.targets.docker.dockerfile_image import DockerfileImages
 from airflow_provider.scriptrun.targets.docker.engine import EngineError
@@ -34,7 +33,8 @@ class Environments:
     """
 
     def __init__(self, target: DockerTarget, session: Session, run_id: str, start: Start) -> None:
-        self._target, self._claims = target, Claims(session, run_id)
+        self._target, self._session, self._run_id = target, session, run_id
+        self._claims = Claims(session, run_id)
         self._dockerfiles = DockerfileImages(target, self._claims)
         self._packages = PackageImages(target, session, self._claims, start)
 
@@ -43,9 +43,9 @@ class Environments:
         base, output = self._base(request)
         plan = dict(request.environment)
         ready = Ready(base, plan)
-        if plan.get("kind") not in _PACKAGES:
-            self._claims.use(digest(base.id.encode()), begins=True)
-        else:
+        if "image" not in plan and plan.get("kind") not in _PACKAGES:  # the keeper's own image, as it is
+            self._session.ask({"op": "give_facts", "run": self._run_id})
+        elif plan.get("kind") in _PACKAGES:
             try:
                 ready = self._packages.ready(request, base)
             except NotMade as error:

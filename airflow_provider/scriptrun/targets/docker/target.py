@@ -6,10 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import ProtocolError
-from airflow_provider.scriptrun.supervisor.protocol.status import Reason
 from airflow_provider.scriptrun.targets import parse
 from airflow_provider.scriptrun.targets.archive import supervisor_archive
-from airflow_provider.scriptrun.targets.contract import DEFAULT_CANCEL_WAIT_S, DEFAULT_POLL_BYTES, DEFAULT_POLL_WAIT_S
 from airflow_provider.scriptrun.targets.docker import options
 from airflow_provider.scriptrun.targets.docker.begun import has_begun
 from airflow_provider.scriptrun.targets.docker.containers import Box, Launcher
@@ -26,17 +24,15 @@ from airflow_provider.scriptrun.targets.starting import Starting
 from airflow_provider.scriptrun.targets.transports.docker import DockerTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from airflow_provider.scriptrun.targets.docker.dial import Dial
     from airflow_provider.scriptrun.targets.docker.settings import DockerConnection, Registry
     from airflow_provider.scriptrun.targets.lending import Lending
-    from airflow_provider.scriptrun.targets.news import Cursor, News
     from airflow_provider.scriptrun.targets.remembered import RememberedHosts
     from airflow_provider.scriptrun.targets.request import StartRequest
     from airflow_provider.scriptrun.targets.session import Session
     from airflow_provider.scriptrun.targets.status import HostFacts, RunStatus, TargetFacts
-    from airflow_provider.scriptrun.targets.wake import Wake
 
 #: Of the answer to a start, see ``supervisor/start.py``.
 _PREPARED = "prepared"
@@ -121,34 +117,8 @@ class DockerTarget(HostTarget):
     def _starting(self, request: StartRequest) -> Starting:
         return _Contained(self, request, self.variables, self._lending)
 
-    def poll(
-        self,
-        cursors: Iterable[Cursor],
-        *,
-        wait_s: float = DEFAULT_POLL_WAIT_S,
-        max_bytes: int = DEFAULT_POLL_BYTES,
-        wake: Wake | None = None,
-    ) -> list[News]:
-        """See :meth:`ComputeTarget.poll`."""
-        news = super().poll(cursors, wait_s=wait_s, max_bytes=max_bytes, wake=wake)
-        self._see_off({one.run_id: one.status for one in news})
-        return news
-
-    def cancel(
-        self,
-        run_id: str,
-        *,
-        lineage: str | None = None,
-        reason: Reason = Reason.CANCELED,
-        wait_s: float = DEFAULT_CANCEL_WAIT_S,
-    ) -> RunStatus:
-        """See :meth:`ComputeTarget.cancel`."""
-        status = super().cancel(run_id, lineage=lineage, reason=reason, wait_s=wait_s)
-        self._see_off({run_id: status})
-        return status
-
-    def _see_off(self, seen: Mapping[str, RunStatus | None]) -> None:
-        self.remains.remove(run for run, status in seen.items() if status is not None and status.status.is_terminal)
+    def _seen(self, statuses: Mapping[str, RunStatus | None]) -> None:
+        self.remains.remove(run for run, status in statuses.items() if status is not None and status.status.is_terminal)
 
     def box(
         self, request: StartRequest, run_id: str, writable: tuple[str, ...], image: Image
