@@ -308,6 +308,7 @@ def test_a_session_ends_while_its_run_goes_on(target, tmp_path):
 
 def forge(target, run: str, **host: str) -> None:
     """Let the run's status say that it goes on, on another boot or machine, and forget that it has ended."""
+    wait_until(lambda: not holders(target, run))  # until then it is seen to go on here, whatever its status says
     path = Path(target.run(run).status)
     document = json.loads(path.read_text())
     document.update(status="Running", reason=None, ended_at=None)
@@ -317,7 +318,6 @@ def forge(target, run: str, **host: str) -> None:
 
 def test_a_run_of_an_earlier_boot_is_lost_and_the_message_says_so(session, target):
     run = session.run("true")["run"]
-    wait_until(lambda: not holders(target, run))
     forge(target, run, boot_id="another")
 
     status = session.wait(run)
