@@ -60,36 +60,42 @@ class DockerfileImages:
         :raises NotMade: a step of it fails, or the run was cancelled.
         """
         named, images = request.environment["image"], self._target.images
-        text, refresh = _text(named), bool(request.environment["delivery"].get("refresh"))
         own = own_login(named, request.secret_environment)
-        bases = {name: images.get(name, own, named["platform"]).digest for name in base_images(text)}
+        bases = [images.get(name, own, named["platform"]) for name in base_images(_text(named))]
         recipe = {name: named.get(name) for name in ("dockerfile", "dockerfile_path", "context_digest")}
         recipe["platform"] = named.get("platform") or self._target.engine.platform  # engines share what they build
-        key = digest(canonical_json({"schema": SCHEMA, "recipe": recipe, "bases": bases}))
-        tag, output = image_tag(self._target.connection.volume, BASE, key), ""
-        found = images.find(tag)
-        if found is None or refresh:
-            before = found
-            with self._claims.claimed(key, "an image", lambda: _is_other(images.find(tag), before)) as claim:
-                if claim is not None:
-                    found = None if refresh else sharing.fetched(self._target.registry, tag)
-                    if found is None:
-                        output = self._built(named, tag, refresh)
-                        found = images.named(tag)
-                        sharing.publish(self._target.registry, tag)
-                    claim.made(found.size, time.time())
-                    if before is not None and before.id != found.id:
-                        images.remove(before.id)
-            found = images.named(tag)
+        digests = {base.name: base.digest for base in bases}
+        key = digest(canonical_json({"schema": SCHEMA, "recipe": recipe, "bases": digests}))
+        tag = image_tag(self._target.connection.volume, BASE, key)
+        found, output = images.find(tag), ""
+        if found is None or request.environment["delivery"].get("refresh"):
+            found, output = self._made(named, key, tag, found, min((base.size for base in bases), default=0))
         self._claims.use(key)
         return replace(found, digest=key), output
 
-    def _built(self, named: Mapping[str, Any], tag: str, refresh: bool) -> str:
-        """Build it; return what the engine printed."""
+    def _made(
+        self, named: Mapping[str, Any], key: str, tag: str, before: Image | None, base_bytes: int
+    ) -> tuple[Image, str]:
+        """Make it, unless another one does, and what that printed; ``before`` is what there was."""
+        images, output = self._target.images, ""
+        with self._claims.claimed(key, "an image", lambda: _is_other(images.find(tag), before)) as claim:
+            if claim is None:
+                return images.named(tag), ""
+            if before is not None or sharing.fetched(self._target.registry, tag) is None:
+                output = self._built(named, tag, anew=before is not None)
+                sharing.publish(self._target.registry, tag)
+            found = images.named(tag)
+            claim.made(found.size - base_bytes, time.time())
+            if before is not None and before.id != found.id:
+                images.remove(before.id)
+        return found, output
+
+    def _built(self, named: Mapping[str, Any], tag: str, *, anew: bool) -> str:
+        """Build it, all of its steps ``anew`` if so; return what the engine printed."""
         begun, output = time.monotonic(), _Output()
         log.info("building the image of a Dockerfile, %s", tag)
         dial = Severable(self._target.engine.dial)
-        work = threading.Thread(target=self._build, args=(dial, named, tag, refresh, output), daemon=True)
+        work = threading.Thread(target=self._build, args=(dial, named, tag, anew, output), daemon=True)
         work.start()
         try:
             while output.wait(_LOOK_S):
@@ -106,7 +112,7 @@ class DockerfileImages:
         log.info("the image was built in %.1f s", time.monotonic() - begun)
         return output.text
 
-    def _build(self, dial: Severable, named: Mapping[str, Any], tag: str, refresh: bool, output: _Output) -> None:
+    def _build(self, dial: Severable, named: Mapping[str, Any], tag: str, anew: bool, output: _Output) -> None:
         connection = self._target.connection
         engine = Engine(dial)  # a connection of its own, so that a cancel can end it
         try:
@@ -118,7 +124,7 @@ class DockerfileImages:
                     lambda client: output.take(
                         client.build(
                             fileobj=archive, custom_context=True, dockerfile=named.get("dockerfile_path") or _NAME,
-                            tag=tag, rm=True, forcerm=True, decode=True, nocache=refresh,
+                            tag=tag, rm=True, forcerm=True, decode=True, nocache=anew,
                             platform=named.get("platform"), network_mode=connection.limits.get("network"),
                             buildargs=dict(connection.proxies),
                         )
