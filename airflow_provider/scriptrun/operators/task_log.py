@@ -19,5 +19,5 @@ class TaskLog:
 
     def __init__(self, logger: Logger) -> None:
         self.line: Callable[[str], None] = logger.info
-        self.note: Callable[[str], None] = logger.info
+        self.note = self.line
         self.warning: Callable[[str], None] = logger.warning

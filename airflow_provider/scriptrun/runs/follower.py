@@ -5,7 +5,6 @@ No I/O, no locks, no clock. ``host_watch`` asks.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ class Follower:
     def __init__(self, cursor: Cursor) -> None:
         self.cursor = cursor  #: behind everything that it was given
         self.listens = False  #: whether the latest question asked for news for it
-        self._untaken: deque[int] = deque()  #: bytes of each piece of news that it was given and has not taken
+        self._untaken: list[int] = []  #: bytes of each piece of news that it was given and has not taken
         self._missed = -1  #: the latest status that came while it did not listen
         self._is_mute = False  #: nothing could be said about its run while it did not listen
 
@@ -73,7 +72,7 @@ class Follower:
     def taken(self) -> None:
         """The reader has dealt with the oldest piece of news that it was given."""
         if self._untaken:
-            self._untaken.popleft()
+            self._untaken.pop(0)
 
     def leave_out(self, stream: Stream) -> None:
         """Read this stream no more; the status is read anew, since it may be the last one."""

@@ -5,7 +5,6 @@ Bytes come in at any chunk edges; ``run.log`` itself keeps every one of them, th
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class LogView:
         self._pending = b""
         self._shown_bytes = 0
         self._omitted_bytes = 0
-        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._tail: list[str] = []
         self._redrawn_at: float | None = None
         self.shown_offset = offset  #: every line before this byte has been shown or left out: where a successor goes on
 
@@ -86,7 +85,7 @@ class LogView:
             return
         kept: list[str] = []
         room = TAIL_BYTES
-        for line in reversed(self._tail):
+        for line in reversed(self._tail[-TAIL_LINES:]):
             room -= len(line)
             if kept and room < 0:
                 break
@@ -115,6 +114,8 @@ class LogView:
         line = (_last_state(text) if "\r" in text else text)[:MAX_LINE_BYTES]
         if self.is_capped:
             self._tail.append(line)
+            if len(self._tail) >= 2 * TAIL_LINES:
+                del self._tail[:TAIL_LINES]
         else:
             self._sink(line)
         self._take_bytes(len(raw))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.errors import RunFailedError
@@ -11,7 +11,6 @@ from airflow_provider.scriptrun.runs import lease
 from airflow_provider.scriptrun.runs.crash_points import WHILE_PREPARING, WHILE_RUNNING, crash_point
 from airflow_provider.scriptrun.runs.lease import WATCHED_SECONDS
 from airflow_provider.scriptrun.runs.log_view import LogView
-from airflow_provider.scriptrun.runs.metrics import Messages
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
 from airflow_provider.scriptrun.targets.contract import Cursor, Stream
 
@@ -56,8 +55,6 @@ class RunView:
     orphan_after_s: float | None = None
     grace_s: float = 30.0
     save: Callable[[Cursor], None] = lambda _cursor: None
-    messages: Messages = field(default_factory=Messages)
-    status: RunStatus | None = None
 
     def __post_init__(self) -> None:
         offset = self.cursor.offsets.get(Stream.RUN_LOG, 0)
@@ -71,9 +68,10 @@ class RunView:
         self._shown: Status | None = None
         self._saved_at = time.monotonic()
         self._saved = self._shown_offsets()
-        # Messages are few: a new watcher reads them again, and knows all metrics.
-        offsets: dict[Stream, int] = {**self.cursor.offsets, Stream.MESSAGES: 0}
-        self.cursor = replace(self.cursor, seen=-1, offsets=offsets)
+        offsets: dict[Stream, int] = {
+            stream: offset for stream, offset in self.cursor.offsets.items() if stream is not Stream.MESSAGES
+        }
+        self.cursor = replace(self.cursor, seen=-1, offsets=offsets)  # nobody reads metrics in a log
         if offset:
             self.reporter.note(f"The log goes on at byte {offset}, where an earlier watcher of this run stopped.")
 
@@ -96,7 +94,6 @@ class RunView:
         if news.status is not None:
             self._tell(news.status)
         self._log.feed(news.data(Stream.RUN_LOG))
-        self.messages.feed(news.data(Stream.MESSAGES))
 
     def struggle(self, trouble: Trouble) -> None:
         """Say that the target cannot be reached just now.
@@ -149,12 +146,10 @@ class RunView:
         """Show what has no line end yet, at the end of a run."""
         self._build.finish()
         self._log.finish()
-        self.messages.finish()
         if self._shown_offsets() != self._saved:
             self.store()
 
     def _tell(self, status: RunStatus) -> None:
-        self.status = status
         if status.status is self._shown:
             return
         is_first, self._shown = self._shown is None, status.status

@@ -48,6 +48,7 @@ class Watch:
 
     def __post_init__(self) -> None:
         self._restarts = 0
+        self._status: RunStatus | None = None
 
     def follow(self) -> RunStatus | None:
         """Follow the run to its end and return its final status, or the latest once ``should_stop()`` is true.
@@ -60,11 +61,11 @@ class Watch:
             try:
                 if self._read(source):
                     self._finish()
-                    return self.view.status
+                    return self._status
             finally:
                 source.stop()
         self.view.store()
-        return self.view.status
+        return self._status
 
     def _open(self) -> Source:
         cursor = self.view.cursor
@@ -79,6 +80,7 @@ class Watch:
                 self.view.struggle(news)
             elif news is not None:
                 self.view.take(news)
+                self._status = news.status or self._status
                 if news.is_last:
                     return True
                 if is_not_started(news):

@@ -27,6 +27,7 @@ from airflow_provider.scriptrun.supervisor.protocol.status import Reason
 from airflow_provider.scriptrun.targets.contract import Cursor, Handle, News, Stream
 from airflow_provider.scriptrun.targets.registry import open_handle
 from airflow_provider.scriptrun.triggers import allowance
+from airflow_provider.scriptrun.triggers.mailbox import Mailbox
 from airflow_provider.scriptrun.triggers.wait import DEADLINE, NOT_STARTED, OVER, SETTLE_SECONDS, TROUBLE, Wait
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class ScriptRunTrigger(BaseTrigger):
         self._view: RunView | None = None
         self._is_over = False
         self._loop: asyncio.AbstractEventLoop
-        self._heard: asyncio.Queue[_Heard]
+        self._mailbox: Mailbox[_Heard]
         self._catch_up_at: float | None = None  #: when to ask for the log again, by the monotonic clock
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -108,17 +109,22 @@ class ScriptRunTrigger(BaseTrigger):
     async def _follow(self) -> str:
         """Return why the trigger fires."""
         self._loop = asyncio.get_running_loop()
-        opening = asyncio.ensure_future(asyncio.to_thread(self._open))
         try:
-            view = await asyncio.wait_for(asyncio.shield(opening), self._seconds_left())
-            return await self._listen(view)
+            view = await self._opened()
+            return DEADLINE if view is None else await self._listen(view)
         except ScriptRunError as error:
             self.log.warning("%s The task asks the target itself.", error)
             return TROUBLE
+
+    async def _opened(self) -> RunView | None:
+        """Return what shows the run; ``None`` where the deadline passed before that could be made."""
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open))
+        try:
+            return await asyncio.wait_for(asyncio.shield(opening), self._seconds_left())
         except asyncio.TimeoutError:  # another class than TimeoutError before Python 3.11
             if opening.done():
                 raise
-            return DEADLINE
+            return None
 
     def _open(self) -> RunView:
         """Begin to follow. It asks Airflow, which can take a minute in a triggerer; the trigger may be over by then."""
@@ -128,17 +134,11 @@ class ScriptRunTrigger(BaseTrigger):
 
     def _subscribe(self, cursor: Cursor) -> None:
         """Hear of the run from ``cursor`` on, and of nothing that was heard before and not dealt with."""
-        heard: asyncio.Queue[_Heard] = asyncio.Queue()
-        loop = self._loop
-
-        def hear(what: _Heard) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever listened
-                loop.call_soon_threadsafe(heard.put_nowait, what)
-
+        mailbox: Mailbox[_Heard] = Mailbox(self._loop)
         former = self._subscription
         handle = Handle.from_document(self.wait.handle)
-        self._subscription = subscription = shared.follow(handle, cursor, hear, AirflowSurroundings())
-        self._heard = heard
+        self._subscription = subscription = shared.follow(handle, cursor, mailbox.put, AirflowSurroundings())
+        self._mailbox = mailbox
         if former is not None:
             former.stop()
         if self._is_over:  # one that is left behind would renew the run's lease
@@ -168,17 +168,8 @@ class ScriptRunTrigger(BaseTrigger):
     async def _listen(self, view: RunView) -> str:
         is_log_left_out = False
         while True:
-            what = await self._next()
-            if isinstance(what, Trouble):
-                view.struggle(what)
-            elif isinstance(what, News):
-                if what.status is not None and what.status.status.is_terminal:
-                    return OVER
-                await self._take(view, what)
-                if is_not_started(what):
-                    return NOT_STARTED
-            elif what is not None:
-                raise what if isinstance(what, ScriptRunError) else TargetError("The watch failed", why=repr(what))
+            if why := await self._hear(view, await self._next()):  # what it was is not kept while this waits
+                return why
             view.tick()
             if view.is_due:
                 await asyncio.to_thread(view.store)
@@ -191,6 +182,20 @@ class ScriptRunTrigger(BaseTrigger):
                 self._catch_up_at = None
                 if not is_log_left_out:
                     await asyncio.to_thread(self._subscribe, view.cursor)
+
+    async def _hear(self, view: RunView, what: _Heard | None) -> str | None:
+        """Deal with one piece of news; return why the trigger fires, if it does."""
+        if isinstance(what, Trouble):
+            view.struggle(what)
+        elif isinstance(what, News):
+            if what.status is not None and what.status.status.is_terminal:
+                return OVER
+            await self._take(view, what)
+            if is_not_started(what):
+                return NOT_STARTED
+        elif what is not None:
+            raise what if isinstance(what, ScriptRunError) else TargetError("The watch failed", why=repr(what))
+        return None
 
     async def _take(self, view: RunView, news: News) -> None:
         """Show what is new, as far as the triggerer's share of log lines goes; the rest is asked for again later."""
@@ -209,10 +214,7 @@ class ScriptRunTrigger(BaseTrigger):
         limits = [LOOK_SECONDS, self._seconds_left()]
         if self._catch_up_at is not None:
             limits.append(max(0.0, self._catch_up_at - time.monotonic()))
-        try:
-            return await asyncio.wait_for(self._heard.get(), min(limit for limit in limits if limit is not None))
-        except asyncio.TimeoutError:  # another class than TimeoutError before Python 3.11
-            return None
+        return await self._mailbox.get(min(limit for limit in limits if limit is not None))
 
 
 def _allowed(news: News) -> News:
