@@ -1,4 +1,4 @@
-"""One real Airflow for all the tests of this folder: a process for each part, PostgreSQL, a host over SSH."""
+"""One real Airflow for all tests of this folder: a process for each part, PostgreSQL, a host over SSH, an engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 from scripts import demo_ssh
 from scripts.airflow_services import AirflowServices
 from scripts.private_sshd import PrivateSshd
-from tests.e2e.lane import Lane
+from tests.e2e.engine_volume import EngineVolume
+from tests.e2e.lane import CONTAINERS, Lane
 
 HERE = Path(__file__).parent
 #: The connection to the host over SSH; what is kept there lies under Airflow's home.
@@ -65,15 +66,32 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
         yield services
 
 
+@pytest.fixture(scope="session")
+def engine_volume(airflow: AirflowServices, engine: str, base_image_name: str) -> Iterator[EngineVolume]:
+    """The volume of the connection ``engine``, which leads to this machine's engine through the host ``vm``."""
+    with EngineVolume(engine, base_image_name) as volume:
+        extra = {
+            "ssh_connection": CONNECTION_ID,
+            "volume": volume.name,
+            "base_image": base_image_name,
+            "network": "none",
+        }
+        fields = {"conn_type": "scriptrun_docker", "host": engine, "extra": json.dumps(extra)}
+        airflow.api("POST", "/connections", {"connection_id": "engine", **fields})
+        yield volume
+        airflow.api("DELETE", "/connections/engine")
+
+
 @pytest.fixture
-def lane(airflow: AirflowServices, tmp_path: Path) -> Iterator[Callable[..., Lane]]:
+def lane(airflow: AirflowServices, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Lane]]:
     """Start a DAG run in a lane: ``lane("ssh_deferred")``. Whatever the test did, its scripts may end afterwards."""
     started: list[Lane] = []
 
     def start(name: str, kind: str = "job") -> Lane:
         folder = tmp_path / f"{kind}_{name}_{len(started)}"
         folder.mkdir()
-        started.append(Lane.start(airflow, name, folder, kind=kind))
+        volume = request.getfixturevalue("engine_volume") if name in CONTAINERS else None
+        started.append(Lane.start(airflow, name, folder, kind=kind, volume=volume))
         return started[-1]
 
     airflow.restore()

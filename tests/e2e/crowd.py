@@ -41,11 +41,10 @@ class Crowd:
         """Wait for an event that shows in a file or the API."""
         self.airflow.until(question, timeout_seconds, f"{self.dag_id}: {what} did not happen")
 
-    def starts(self, number: int) -> list[tuple[str, int]]:
-        """(run id, process id) of each start of a script."""
+    def starts(self, number: int) -> list[str]:
+        """Return the run id of each start of a script."""
         path = self.folder / f"starts-{number}"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [(line.split()[0], int(line.split()[1])) for line in lines]
+        return path.read_text().splitlines() if path.exists() else []
 
     def started(self) -> int:
         """How many scripts have started."""
@@ -73,7 +72,7 @@ class Crowd:
         record = self.airflow.xcom(self.dag_id, self.run_id, TASK, map_index=number)
         if not isinstance(record, dict):
             return [f"task {number} pushed {record!r}"]
-        ((run_id, _),) = starts
+        (run_id,) = starts
         log = Path(record["log"]["uri"].removeprefix("file://")).read_bytes()
         lines = int(record["metrics"].get("lines", -1))
         expected = "".join(f"{number}: line {line}\n" for line in range(lines)).encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scripts.airflow_services import AirflowServices
+    from tests.e2e.engine_volume import EngineVolume
 
 T = TypeVar("T")
 #: What every test of this folder is marked with: one Airflow, in one process, only where it is asked for.
@@ -28,10 +30,11 @@ E2E = [
     pytest.mark.timeout(900),
 ]
 #: Lane -> whether its task waits in the triggerer. Each is a DAG of ``dags/lanes.py``.
-LANES = {"local": False, "local_deferred": True, "ssh": False, "ssh_deferred": True}
-#: The same for containers of an engine on the machine over SSH: DAGs of ``dags/containers.py``.
+HOSTS = {"local": False, "local_deferred": True, "ssh": False, "ssh_deferred": True}
+#: The same for containers of an engine on the machine over SSH.
 CONTAINERS = {"docker": False, "docker_deferred": True}
-#: Lane -> where its target keeps everything, under Airflow's home.
+LANES = {**HOSTS, **CONTAINERS}
+#: Lane -> where its host keeps everything, under Airflow's home.
 ROOTS = {"local": "target", "local_deferred": "target", "ssh": "vm", "ssh_deferred": "vm"}
 #: How long the tests wait for what must happen.
 PATIENCE_SECONDS = 240
@@ -41,32 +44,46 @@ NOT_FOUND = 404
 
 @dataclass(frozen=True)
 class Lane:
-    """A DAG run of ``<kind>_<name>`` whose script is told what to do by files in ``folder``."""
+    """A DAG run of ``<kind>_<name>`` whose script is told what to do by files in ``folder``.
+
+    ``volume`` is where a target that runs containers keeps everything.
+    """
 
     airflow: AirflowServices
     name: str
     folder: Path
     dag_id: str
     run_id: str
+    volume: EngineVolume | None
 
     @classmethod
-    def start(cls, airflow: AirflowServices, name: str, folder: Path, *, kind: str = "job") -> Lane:
+    def start(
+        cls, airflow: AirflowServices, name: str, folder: Path, *, kind: str = "job", volume: EngineVolume | None = None
+    ) -> Lane:
         """Trigger the DAG."""
         dag_id = f"{kind}_{name}"
-        return cls(airflow, name, folder, dag_id, airflow.trigger(dag_id, {"folder": str(folder)}))
+        return cls(airflow, name, folder, dag_id, airflow.trigger(dag_id, {"folder": str(folder)}), volume)
 
     @property
     def is_deferrable(self) -> bool:
         """Whether its task waits in the triggerer."""
-        return {**LANES, **CONTAINERS}[self.name]
+        return LANES[self.name]
 
     # what the script does
 
-    def starts(self) -> list[tuple[str, int]]:
-        """(run id, process id) of each start of the script."""
+    def starts(self) -> list[str]:
+        """Return the run id of each start of the script."""
         path = self.folder / "starts"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [(line.split()[0], int(line.split()[1])) for line in lines]
+        return path.read_text().splitlines() if path.exists() else []
+
+    def is_alive(self, run_id: str) -> bool:
+        """Whether a script that has started lives: it holds a lock, in whatever namespace its process is."""
+        with (self.folder / f"{run_id}.alive").open() as alive:
+            try:
+                fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def say(self, text: str) -> None:
         """Let the script print a line."""
@@ -133,20 +150,25 @@ class Lane:
 
     def status(self, run_id: str) -> dict[str, Any]:
         """Return what stands in a run's ``status.json`` on its target."""
-        root = self.airflow.home / ROOTS[self.name]
-        found: dict[str, Any] = json.loads((root / "runs" / run_id / "status.json").read_text())
+        path = f"runs/{run_id}/status.json"
+        text = self.volume.read(path) if self.volume else (self.airflow.home / ROOTS[self.name] / path).read_bytes()
+        found: dict[str, Any] = json.loads(text)
         return found
+
+    def has_container(self, run_id: str) -> bool:
+        """Whether there is a container of a run, running or not: never on a host."""
+        return self.volume is not None and self.volume.has_container(run_id)
 
     # waiting
 
     def until(self, question: Callable[[], T], what: str) -> T:
-        """Wait for an event that shows in a file, a process or the API."""
+        """Wait for an event that shows in a file, a process, the engine or the API."""
         return self.airflow.until(question, PATIENCE_SECONDS, f"{self.dag_id}: {what} did not happen")
 
-    def until_started(self, times: int = 1) -> int:
-        """Wait for the script's start, the second, ...; return its process id."""
+    def until_started(self, times: int = 1) -> str:
+        """Wait for the script's start, the second, ...; return its run id."""
         self.until(lambda: len(self.starts()) >= times, f"start {times} of the script")
-        return self.starts()[times - 1][1]
+        return self.starts()[times - 1]
 
     def until_state(self, state: str) -> None:
         """Wait until the task is in a state."""
@@ -183,18 +205,10 @@ class Lane:
         heard = f"Received executor event with state success for task instance TaskInstanceKey({key}"
         return heard in self.airflow[SCHEDULER].log.read_text(errors="replace")
 
-    def until_gone(self, pid: int) -> None:
-        """Wait until a process is no more."""
-        self.until(lambda: not is_alive(pid), f"the end of process {pid}")
+    def until_gone(self, run_id: str) -> None:
+        """Wait until a script that has started lives no more."""
+        self.until(lambda: not self.is_alive(run_id), f"the end of the script of {run_id}")
 
     def until_over(self) -> str:
         """Wait for the DAG run's end; return its state."""
         return self.airflow.wait_for_run(self.dag_id, self.run_id, PATIENCE_SECONDS)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs: one that nobody buried yet does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False

@@ -11,7 +11,7 @@ import pytest
 from scripts.airflow_services import AirflowServices
 from tests.e2e.crowd import Crowd
 from tests.e2e.faults import Faults
-from tests.e2e.lane import E2E, LANES, PATIENCE_SECONDS, Lane
+from tests.e2e.lane import E2E, HOSTS, PATIENCE_SECONDS, Lane
 
 pytestmark = [*E2E, pytest.mark.timeout(1800)]
 
@@ -22,7 +22,7 @@ API_AWAY_SECONDS = 120
 API_AWAY_IN_THE_MIX_SECONDS = 40
 #: What a trigger says that was stopped although its task goes on.
 MOVED = "This trigger was stopped, the task was not ended: its run goes on."
-DEFERRED = [name for name, is_deferrable in LANES.items() if is_deferrable]
+DEFERRED = [name for name, is_deferrable in HOSTS.items() if is_deferrable]
 
 
 def faults_of(airflow: AirflowServices, lanes: list[Lane]) -> Faults:
@@ -48,7 +48,7 @@ def assert_all_ended_well(lanes: list[Lane]) -> None:
         assert one.until_over() == "success", one.dag_id
         assert len(one.starts()) == 1, one.dag_id
         record = one.record()
-        assert (record["run_id"], record["status"]) == (one.starts()[0][0], "Completed"), one.dag_id
+        assert (record["run_id"], record["status"]) == (one.starts()[0], "Completed"), one.dag_id
         assert one.run_log(record) == ["the script has started", "line before", "line behind", "the script is done"], (
             one.dag_id
         )
@@ -80,7 +80,7 @@ def test_a_killed_triggerer_costs_no_run_and_no_line(airflow: AirflowServices, l
 
 @pytest.mark.parametrize("number", [0, 1], ids=["alone", "with its workers"])
 def test_a_killed_scheduler_costs_no_run(airflow: AirflowServices, lane: Callable[..., Lane], number: int) -> None:
-    lanes = start_all(lane, list(LANES))
+    lanes = start_all(lane, list(HOSTS))
     with faults_of(airflow, lanes) as faults:
         faults.kill_scheduler(number)
         assert_all_ended_well(lanes)
@@ -89,14 +89,14 @@ def test_a_killed_scheduler_costs_no_run(airflow: AirflowServices, lane: Callabl
 def test_runs_go_on_while_the_api_server_is_away_for_two_minutes(
     airflow: AirflowServices, lane: Callable[..., Lane]
 ) -> None:
-    lanes = start_all(lane, list(LANES), "patient")
+    lanes = start_all(lane, list(HOSTS), "patient")
     with faults_of(airflow, lanes) as faults:
         faults.take_api_away(API_AWAY_SECONDS)
         assert_all_ended_well(lanes)
 
 
 def test_a_restart_of_the_database_costs_no_run(airflow: AirflowServices, lane: Callable[..., Lane]) -> None:
-    lanes = start_all(lane, list(LANES))
+    lanes = start_all(lane, list(HOSTS))
     with faults_of(airflow, lanes) as faults:
         faults.restart_database()
         assert_all_ended_well(lanes)

@@ -1,4 +1,4 @@
-"""Each lane of a real Airflow runs a script to its end: in the worker and in the triggerer, here and over SSH."""
+"""Each lane of a real Airflow runs a script to its end: in the worker and deferred, on hosts and in containers."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ def test_a_script_runs_once_and_its_lines_are_in_the_log_while_it_runs(lane: Cal
     assert len(job.starts()) == 1
     assert job.shown() == ["the script has started", "line one", "line two", "the script is done"]
     record = job.record()
-    assert record["run_id"] == job.starts()[0][0]
+    assert record["run_id"] == job.starts()[0]
     assert record["status"] == "Completed"
     assert [file["path"] for file in record["outputs"]["files"]] == ["begun.txt", "done.txt"]

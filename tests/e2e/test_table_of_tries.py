@@ -1,4 +1,4 @@
-"""Exactly one, in a real Airflow: every row of the table of tries, in a worker and deferred, here and over SSH.
+"""Exactly one, in a real Airflow: every row of the table of tries, in a worker or deferred, on hosts and in containers.
 
 Each test takes all the lanes through a row at once.
 """
@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from scripts.airflow_services import API_SERVER, TRIGGERERS, AirflowServices
-from tests.e2e.lane import E2E, LANES, Lane, is_alive
-from tests.e2e.together import check_success, kill_watchers, runner_of, told, until_all_wait
+from tests.e2e.lane import CONTAINERS, E2E, LANES, Lane
+from tests.e2e.together import check_success, kill_watchers, runner_of, told, until_all_wait, until_runner_gone
 
-pytestmark = E2E
+pytestmark = [*E2E, pytest.mark.needs("docker")]
 
 #: What the script prints first.
 STARTED = "the script has started"
-DEFERRED = [name for name, is_deferrable in LANES.items() if is_deferrable]
-IN_WORKERS = [name for name, is_deferrable in LANES.items() if not is_deferrable]
 
 
 @pytest.fixture
@@ -72,7 +70,7 @@ def test_a_run_that_completed_while_nobody_watched_is_collected_and_one_that_fai
     for job in failed:
         job.fail()
     for job in jobs:
-        job.until_gone(job.starts()[0][1])
+        job.until_gone(job.starts()[0])
     airflow.restore()
     for job in completed:
         check_success(job)
@@ -111,7 +109,7 @@ def test_a_cleared_task_runs_anew_whatever_its_state_was(waiting: Callable[..., 
         job.clear()
     for job in jobs:
         job.until_started(2)
-        assert not is_alive(job.starts()[0][1]), "the first run is dead before the second one starts"
+        assert not job.is_alive(job.starts()[0]), "the first run is dead before the second one starts"
         job.until_waiting()
         job.fail()
     for job in jobs:
@@ -127,7 +125,7 @@ def test_a_cleared_task_runs_anew_whatever_its_state_was(waiting: Callable[..., 
     for job in jobs:
         job.until_started(4)
         check_success(job, starts=4)
-        assert job.status(job.starts()[0][0])["status"] == "Canceled"
+        assert job.status(job.starts()[0])["status"] == "Canceled"
 
 
 @pytest.mark.parametrize("state", ["failed", "success"])
@@ -136,12 +134,14 @@ def test_a_task_that_a_person_marks_while_its_script_runs_takes_the_script_with_
 ) -> None:
     jobs = waiting()
     told(jobs, "line one")  # a trigger that no triggerer has begun yet hears of nothing: the run ends by its lease
+    assert [job.name for job in jobs if job.has_container(job.starts()[0])] == list(CONTAINERS)
     for job in jobs:
         job.mark(state)
     for job in jobs:
-        ((run_id, pid),) = job.starts()
-        job.until_gone(pid)
+        (run_id,) = job.starts()
+        job.until_gone(run_id)
         job.until(lambda job=job, run_id=run_id: job.status(run_id)["status"] == "Canceled", "the run's being Canceled")
+        job.until(lambda job=job, run_id=run_id: not job.has_container(run_id), "the end of its container")
         assert job.until_over() == state
         assert job.task()["state"] == state
         assert len(job.starts()) == 1
@@ -155,8 +155,8 @@ def test_a_run_without_a_task_that_could_come_back_ends_itself_and_says_so(
     for job in jobs:
         job.mark("failed")
     for job in jobs:
-        ((run_id, pid),) = job.starts()
-        job.until_gone(pid)
+        (run_id,) = job.starts()
+        job.until_gone(run_id)
         job.until(lambda job=job, run_id=run_id: job.status(run_id)["status"] == "Failed", "the run's end")
         assert job.status(run_id)["reason"] == "orphaned"
         assert "Nobody watched it for 60 s" in job.status(run_id)["message"]
@@ -172,8 +172,8 @@ def test_a_task_over_its_time_ends_its_run_and_keeps_what_it_left(lane: Callable
         job.say("line one")
     for job in jobs:
         assert job.until_over() == "failed"
-        ((run_id, pid),) = job.starts()
-        assert not is_alive(pid)
+        (run_id,) = job.starts()
+        assert not job.is_alive(run_id)
         record = job.record()
         assert (record["run_id"], record["status"], record["reason"]) == (run_id, "Failed", "timeout")
         assert [file["path"] for file in record["outputs"]["files"]] == ["begun.txt"]
@@ -216,9 +216,9 @@ def test_a_run_goes_on_while_the_api_server_is_away(
     runners = {job: runner_of(job) for job in jobs if not job.is_deferrable}
     airflow[API_SERVER].stop()
     for job, runner in runners.items():
-        job.until_gone(runner)  # its worker gives up
+        until_runner_gone(job, runner)  # its worker gives up
     for job in jobs:
-        assert is_alive(job.starts()[0][1])
+        assert job.is_alive(job.starts()[0])
         job.say("line two")
     airflow.restore()
     for job in jobs:

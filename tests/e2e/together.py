@@ -32,6 +32,18 @@ def runner_of(job: Lane) -> int:
     return int(job.until(lambda: job.task()["pid"], "the worker of the task"))
 
 
+def until_runner_gone(job: Lane, pid: int) -> None:
+    """Wait until a task runner is no more, or waits to be buried."""
+
+    def is_so() -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        except OSError:
+            return True
+
+    job.until(is_so, f"the end of the worker {pid}")
+
+
 def kill_watchers(airflow: AirflowServices, jobs: Iterable[Lane]) -> None:
     """Kill the worker of each task that waits there, and all triggerers."""
     for job in jobs:
@@ -47,7 +59,7 @@ def kill_watchers(airflow: AirflowServices, jobs: Iterable[Lane]) -> None:
 def check_success(job: Lane, *lines: str, starts: int = 1) -> None:
     """The script started so often; the record and the whole log are those of its last run."""
     assert job.until_over() == "success", job
-    runs = [run_id for run_id, _ in job.starts()]
+    runs = job.starts()
     assert len(runs) == len(set(runs)) == starts, job
     record = job.record()
     assert (record["run_id"], record["status"]) == (runs[-1], "Completed"), job

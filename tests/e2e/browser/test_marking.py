@@ -16,7 +16,7 @@ pytestmark = [*E2E, pytest.mark.needs("chromium")]
 @pytest.mark.parametrize(("name", "state"), [("local", "Running"), ("local_deferred", "Deferred")])
 def test_a_task_marked_failed_ends_its_script(site: Site, lane: Callable[..., Lane], name: str, state: str) -> None:
     one = lane(name)
-    pid = one.until_started()
+    started = one.until_started()
     one.until_waiting()
     site.go_to_task(one.dag_id, one.run_id, TASK)
     expect(site.page.get_by_text("the script has started")).to_be_visible()
@@ -26,7 +26,7 @@ def test_a_task_marked_failed_ends_its_script(site: Site, lane: Callable[..., La
     form = site.form()
     expect(form.dialog.get_by_text("Affected Tasks: 1")).to_be_visible()
     form.submit("Confirm")
-    one.until_gone(pid)
+    one.until_gone(started)
     assert one.until_over() == "failed"
     assert len(one.starts()) == 1
     site.go_to_task(one.dag_id, one.run_id, TASK)

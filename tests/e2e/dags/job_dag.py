@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 from airflow.sdk import DAG, Param
 
 from airflow_provider.scriptrun import ScriptRunConfig, ScriptRunOperator
 
-#: Lane -> (compute target, deferrable).
-LANES = {
-    "local": ("local", False),
-    "local_deferred": ("local", True),
-    "ssh": ("vm", False),
-    "ssh_deferred": ("vm", True),
+#: What leads a container to the folder that the job shares with its test.
+MOUNT: dict[str, Any] = {"docker_runtime_config": {"arguments": ["-v", "{{ params.folder }}:{{ params.folder }}"]}}
+#: Beginning of the lane's name -> (compute target, what else its configuration says).
+TARGETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "local": ("local", {}),
+    "ssh": ("vm", {}),
+    "docker": ("engine", MOUNT),
 }
 
 
-def make_dags(
-    kind: str,
-    *,
-    lanes: Mapping[str, tuple[str, bool]] = LANES,
-    config: Mapping[str, Any] | None = None,
-    **options: object,
-) -> dict[str, DAG]:
-    """Return a DAG for each lane, of one task each, which runs the job.
+def make_dags(kind: str, **options: object) -> dict[str, DAG]:
+    """Return a DAG for each lane, of one task each, which runs the job: in a worker, and deferred.
 
-    :param config: more of its configuration.
     :param options: the operator's.
     """
     found = {}
-    for lane, (target, is_deferrable) in lanes.items():
+    for (name, (target, config)), is_deferrable in product(TARGETS.items(), (False, True)):
+        lane = f"{name}_deferred" if is_deferrable else name
         with DAG(f"{kind}_{lane}", schedule=None, params={"folder": Param("", type="string")}) as dag:
             ScriptRunOperator(
                 task_id="job",
@@ -42,7 +37,7 @@ def make_dags(
                     script="job.py",
                     arguments=["--folder", "{{ params.folder }}"],
                     compute_target=target,
-                    **(config or {}),
+                    **config,
                 ),
                 **{"retry_delay": timedelta(seconds=1), **options},
             )

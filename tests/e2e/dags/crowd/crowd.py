@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--number", type=int, required=True)
     arguments = parser.parse_args()
     with (arguments.folder / f"starts-{arguments.number}").open("a") as starts:
-        starts.write(f"{os.environ['SCRIPTRUN_RUN_ID']} {os.getpid()}\n")
+        starts.write(f"{os.environ['SCRIPTRUN_RUN_ID']}\n")
     deadline = time.monotonic() + PATIENCE_SECONDS
     lines = 0
     while not (arguments.folder / "go").exists():

@@ -1,10 +1,14 @@
-"""Appends a line for each start, prints what is appended to a file, then waits for its end to be allowed.
+"""Notes each start, prints what is appended to a file, then waits for its end to be allowed.
 
 What it does is told by files in its folder: ``say`` (each line is printed), ``go`` (it ends well), ``fail`` (it takes
 that file away and ends with exit code 3).
+
+What it leaves there: ``starts``, with the run's id for each start, and ``<run id>.alive``, on which it holds a lock for
+as long as it lives.
 """
 
 import argparse
+import fcntl
 import os
 import pathlib
 import time
@@ -18,8 +22,11 @@ def main() -> None:
     parser.add_argument("--folder", type=pathlib.Path, required=True)
     folder = parser.parse_args().folder
 
+    run_id = os.environ["SCRIPTRUN_RUN_ID"]
+    alive = (folder / f"{run_id}.alive").open("a")
+    fcntl.flock(alive, fcntl.LOCK_SH)
     with (folder / "starts").open("a") as starts:
-        starts.write(f"{os.environ['SCRIPTRUN_RUN_ID']} {os.getpid()}\n")
+        starts.write(f"{run_id}\n")
     pathlib.Path("outputs/begun.txt").write_text("begun")
     print("the script has started")
     (folder / "say").touch()
