@@ -42,6 +42,7 @@ class Stored:
     try_number: int = 1
     max_tries: int = 0
     clear_number: int = 0
+    reschedules: int = 0  #: how often the current try was given back
     state: str | None = "running"
     task_state: dict[str, Any] = field(default_factory=dict)
     xcom: dict[str, Any] = field(default_factory=dict)
@@ -117,11 +118,11 @@ class FakeAirflow:
 
     def next_try(self) -> None:
         """Let the scheduler start the next try, after a failure or a worker that was lost."""
-        self._change(lambda s: _update(s, try_number=s.try_number + 1, state="running", deferred=None))
+        self._change(lambda s: _update(s, try_number=s.try_number + 1, state="running", reschedules=0, deferred=None))
 
     def again(self) -> None:
-        """Let the scheduler start the same try again, after it was rescheduled."""
-        self._change(lambda s: _update(s, state="running"))
+        """Let the scheduler start the same try again, after it was rescheduled: from its beginning."""
+        self._change(lambda s: _update(s, state="running", reschedules=s.reschedules + 1, deferred=None))
 
     def fire(self, event: Any) -> None:
         """Let the trigger fire: the same try goes on, in another process, with the event's payload."""
@@ -139,6 +140,7 @@ class FakeAirflow:
                 try_number=s.try_number + 1,
                 clear_number=s.clear_number + 1,
                 state="running",
+                reschedules=0,
                 deferred=None,
             )
         )
@@ -244,7 +246,7 @@ class FakeAirflow:
                 "partition_date": None,
                 "note": None,
             },
-            "task_reschedule_count": 0,
+            "task_reschedule_count": stored.reschedules,
             "max_tries": stored.max_tries,
             "variables": [],
             "connections": [],

@@ -23,7 +23,7 @@ from airflow_provider.scriptrun.runs.host_watches import shared
 from airflow_provider.scriptrun.runs.run_view import RunView
 from airflow_provider.scriptrun.triggers import allowance, wait
 from airflow_provider.scriptrun.triggers.run_over import ScriptRunTrigger
-from airflow_provider.scriptrun.triggers.wait import DEADLINE, OVER
+from airflow_provider.scriptrun.triggers.wait import DEADLINE, NOT_STARTED, OVER, TROUBLE
 from tests.airflow.harness import RUN_ID, FakeAirflow, Outcome
 from tests.airflow.project import SCRIPT, Project, until
 from tests.airflow.triggerer import PATIENCE_SECONDS, Triggerer, trigger_of
@@ -255,6 +255,64 @@ def test_its_time_passes_in_the_triggerer_too(project: Project) -> None:
     run_id, _ = project.starts()[0]
     assert project.status(run_id)["reason"] == "timeout"
     assert project.run_log(run_id) == b"line 0\nline 1\nline 2\n", "what it left is collected"
+
+
+@pytest.mark.parametrize("why", [TROUBLE, NOT_STARTED])
+def test_a_trigger_that_gives_up_leaves_the_rest_to_the_worker_and_the_task_does_not_defer_again(
+    project: Project, why: str
+) -> None:
+    airflow, task = FakeAirflow(), operator(project)
+    deferred(project, task, airflow)
+    run_id, _ = project.starts()[0]
+    airflow.fire({"run_id": run_id, "why": why, "cursor": trigger_of(airflow).wait.cursor})
+    release = threading.Timer(2.0, project.release)
+    release.start()
+    outcome = airflow.run(task)
+    release.join()
+    assert outcome.state == "success", outcome.log
+    assert [start[0] for start in project.starts()] == [run_id]
+    assert outcome.lines.count("done") == 1
+
+
+def test_a_watch_that_fails_ends_the_trigger_and_neither_the_run_nor_the_task(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    airflow, task = FakeAirflow(), operator(project)
+    deferred(project, task, airflow)
+    triggerer = Triggerer(trigger_of(airflow))
+    watch = until(lambda: next((one for one in shared._watches.values() if one._subscriptions), None), "its watch")
+    monkeypatch.setattr(watch._target, "poll", lambda *_, **__: 1 / 0)
+    watch._wake.ring()
+    event = triggerer.wait()
+    assert event["why"] == TROUBLE
+    assert any("ZeroDivisionError" in line for line in triggerer.lines)
+    project.release()
+    airflow.fire(event)
+    outcome = airflow.run(task)
+    assert outcome.state == "success", outcome.log
+    assert len(project.starts()) == 1
+
+
+def test_a_try_that_was_given_back_behind_its_trigger_waits_in_the_worker(project: Project) -> None:
+    airflow, task = FakeAirflow(), operator(project)
+    deferred(project, task, airflow)
+    airflow.again()  # its worker was told to stop behind the trigger
+    release = threading.Timer(2.0, project.release)
+    release.start()
+    outcome = airflow.run(task)
+    release.join()
+    assert outcome.state == "success", outcome.log
+    assert "has waited in the triggerer before" in outcome.log
+    assert len(project.starts()) == 1
+
+
+def test_a_try_that_was_given_back_before_it_deferred_may_defer_yet(project: Project) -> None:
+    airflow, task = FakeAirflow(), operator(project)
+    airflow.again()
+    deferred(project, task, airflow)
+    airflow.next_try()
+    airflow.again()  # the try before this one is another one
+    assert airflow.run(task).state == "deferred"
 
 
 def test_a_task_that_is_cleared_while_it_waits_starts_anew(project: Project) -> None:

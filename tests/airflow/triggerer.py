@@ -37,13 +37,16 @@ class Triggerer:
         self._thread.start()
 
     async def _run(self) -> None:
-        log = SimpleNamespace(info=self.lines.append, warning=self.lines.append)
+        log = SimpleNamespace(info=self._hear, warning=self._hear)
         type(self._trigger).log = log  # the triggerer's own writes a file
         try:
             async for event in self._trigger.run():
                 self.event = event.payload
         finally:
             await self._trigger.cleanup()
+
+    def _hear(self, text: str, *values: object) -> None:
+        self.lines.append(text % values if values else text)
 
     async def _quietly(self) -> None:
         await asyncio.wait([self._task])

@@ -39,6 +39,8 @@ KILL_WAIT_SECONDS = 1.0
 #: A worker that is being stopped takes no more tasks by then, and the scheduler has heard that this one went: it fails
 #: one that it starts again before (see :data:`wait.SETTLE_SECONDS`). The run goes on meanwhile, so there is no hurry.
 RESCHEDULE_AFTER = timedelta(seconds=15)
+#: Where the task's state store has the number of the latest try that deferred.
+DEFERRED_TRY = "deferred_try"
 
 
 class RunGoesOnError(AirflowException):
@@ -142,6 +144,11 @@ class Attendance:
                 "triggerer_shares_host if the triggerer runs there too."
             )
             return False
+        # A try that was given back begins anew, and a second trigger of one try would cut off the log of the first.
+        is_begun_anew = bool(self._context.get("task_reschedule_count"))
+        if is_begun_anew and self._state.get(DEFERRED_TRY) == self._context["ti"].try_number:
+            self._reporter.note("This try has waited in the triggerer before, so the worker waits for the rest of it.")
+            return False
         return True
 
     def _hand_over(self, run: Run) -> NoReturn:
@@ -150,6 +157,7 @@ class Attendance:
             raise AssertionError("nobody to hand over to")
         cursor = load_cursor(self._state, run.id) or Cursor(run.id)
         save_cursor(self._state, cursor, handed_over=True)
+        self._state.set(DEFERRED_TRY, self._context["ti"].try_number)
         submission = run.submission
         seconds_left = self._deadline.seconds_left()
         self._reporter.note(f"Run {run.id} goes on; the triggerer watches it from here on, and its log goes on there.")
