@@ -12,6 +12,7 @@ from urllib.error import HTTPError
 
 import pytest
 
+from scripts.airflow_api import quoted
 from scripts.airflow_services import SCHEDULER
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ ROOTS = {"local": "target", "local_deferred": "target", "ssh": "vm", "ssh_deferr
 #: How long the tests wait for what must happen.
 PATIENCE_SECONDS = 240
 TASK = "job"
-NOT_FOUND = 404
+NOT_FOUND, CONFLICT = 404, 409
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,22 @@ class Lane:
     def mark(self, state: str) -> None:
         """Mark the task ``failed`` or ``success``."""
         self.airflow.mark(self.dag_id, self.run_id, TASK, state)
+
+    def delete(self, state: str) -> None:
+        """Delete the DAG run. Airflow refuses to while it is ``running``, so it is given another state first."""
+        path = f"/dags/{self.dag_id}/dagRuns/{quoted(self.run_id)}"
+
+        def is_deleted() -> bool:
+            try:
+                self.airflow.api("PATCH", path, {"state": state})
+                self.airflow.api("DELETE", path)
+            except HTTPError as error:
+                if error.code != CONFLICT:  # the scheduler let a queued one run meanwhile
+                    raise
+                return False
+            return True
+
+        self.until(is_deleted, "the deletion of its DAG run")
 
     # what Airflow says
 

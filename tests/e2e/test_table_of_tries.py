@@ -13,7 +13,15 @@ import pytest
 
 from scripts.airflow_services import API_SERVER, TRIGGERERS, AirflowServices
 from tests.e2e.lane import CONTAINERS, E2E, LANES, Lane
-from tests.e2e.together import check_success, kill_watchers, runner_of, told, until_all_wait, until_runner_gone
+from tests.e2e.together import (
+    check_success,
+    kill_watchers,
+    runner_of,
+    told,
+    until_all_wait,
+    until_canceled,
+    until_runner_gone,
+)
 
 pytestmark = [*E2E, pytest.mark.needs("docker")]
 
@@ -138,12 +146,22 @@ def test_a_task_that_a_person_marks_while_its_script_runs_takes_the_script_with_
     for job in jobs:
         job.mark(state)
     for job in jobs:
-        (run_id,) = job.starts()
-        job.until_gone(run_id)
-        job.until(lambda job=job, run_id=run_id: job.status(run_id)["status"] == "Canceled", "the run's being Canceled")
-        job.until(lambda job=job, run_id=run_id: not job.has_container(run_id), "the end of its container")
+        until_canceled(job)
         assert job.until_over() == state
         assert job.task()["state"] == state
+        assert len(job.starts()) == 1
+
+
+@pytest.mark.parametrize("state", ["failed", "queued"])
+def test_a_dag_run_that_a_person_gave_another_state_and_deleted_takes_its_script_with_it(
+    waiting: Callable[..., list[Lane]], state: str
+) -> None:
+    jobs = waiting()
+    told(jobs, "line one")  # a trigger that no triggerer has begun yet hears of nothing
+    for job in jobs:
+        job.delete(state)  # where it was queued, its task runs or is deferred to the end
+    for job in jobs:
+        until_canceled(job)
         assert len(job.starts()) == 1
 
 

@@ -56,6 +56,14 @@ def kill_watchers(airflow: AirflowServices, jobs: Iterable[Lane]) -> None:
         airflow[name].kill()
 
 
+def until_canceled(job: Lane) -> None:
+    """Wait until the script is dead, its run says so, and nothing of it is left."""
+    (run_id,) = job.starts()
+    job.until_gone(run_id)
+    job.until(lambda: job.status(run_id)["status"] == "Canceled", "the run's being Canceled")
+    job.until(lambda: not job.has_container(run_id), "the end of its container")
+
+
 def check_success(job: Lane, *lines: str, starts: int = 1) -> None:
     """The script started so often; the record and the whole log are those of its last run."""
     assert job.until_over() == "success", job
