@@ -184,8 +184,9 @@ def test_a_run_without_a_task_that_could_come_back_ends_itself_and_says_so(
         assert len(job.starts()) == 1
 
 
-def test_a_task_over_its_time_ends_its_run_and_keeps_what_it_left(lane: Callable[..., Lane]) -> None:
-    jobs = [lane(name, "brief") for name in LANES]
+@pytest.mark.parametrize("kind", ["brief", "limited"])
+def test_a_task_over_its_time_ends_its_run_and_keeps_what_it_left(lane: Callable[..., Lane], kind: str) -> None:
+    jobs = [lane(name, kind) for name in LANES]
     for job in jobs:
         job.say("line one")
     for job in jobs:

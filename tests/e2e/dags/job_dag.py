@@ -20,13 +20,14 @@ TARGETS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def make_dags(kind: str, **options: object) -> dict[str, DAG]:
+def make_dags(kind: str, config: dict[str, Any] | None = None, **options: object) -> dict[str, DAG]:
     """Return a DAG for each lane, of one task each, which runs the job: in a worker, and deferred.
 
+    :param config: what the job's configuration says beside its target.
     :param options: the operator's.
     """
     found = {}
-    for (name, (target, config)), is_deferrable in product(TARGETS.items(), (False, True)):
+    for (name, (target, special)), is_deferrable in product(TARGETS.items(), (False, True)):
         lane = f"{name}_deferred" if is_deferrable else name
         with DAG(f"{kind}_{lane}", schedule=None, params={"folder": Param("", type="string")}) as dag:
             ScriptRunOperator(
@@ -37,7 +38,8 @@ def make_dags(kind: str, **options: object) -> dict[str, DAG]:
                     script="job.py",
                     arguments=["--folder", "{{ params.folder }}"],
                     compute_target=target,
-                    **config,
+                    **special,
+                    **(config or {}),
                 ),
                 **{"retry_delay": timedelta(seconds=1), **options},
             )
