@@ -145,7 +145,7 @@ class _Contained(Starting):
     def __init__(
         self, target: DockerTarget, request: StartRequest, variables: Mapping[str, str], lending: Lending
     ) -> None:
-        super().__init__(request, variables, {}, lending)
+        super().__init__(request, {**variables, **request.container.get("env", {})}, {}, lending)
         self._target = target
 
     def _document(self) -> dict[str, Any]:
