@@ -139,6 +139,15 @@ def test_a_step_that_fails_ends_the_run_and_shows_its_last_lines(
     assert made(docker_client, store) == set()
 
 
+def test_the_time_that_a_build_takes_is_that_of_the_environment(
+    submit: Submit, store: str, base_image_name: str
+) -> None:
+    for end, status in (("true", "Completed"), ("false", "Failed")):
+        text = f"FROM {base_image_name}\nRUN echo vanilla > /flavour; sleep 1; {end} # {store}\n"
+        record = submit(Environment.from_dockerfile("slow", text)).record
+        assert (record["status"], record["phases"]["environment"] >= 1) == (status, True), record
+
+
 def test_a_dockerfile_that_is_none_ends_the_run_for_good(submit: Submit, base_image_name: str) -> None:
     record = submit(Environment.from_dockerfile("wrong", f"FROM {base_image_name}\nRUNN true\n")).record
     assert (record["status"], record["reason"]) == ("Failed", "environment")

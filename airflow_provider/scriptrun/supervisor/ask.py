@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import refusal
 from .decide import Attempt
 from .layout import check_run_id, check_sha256
-from .refusal import Refusal
+from .refusal import Refusal, number
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class StartRequest:
         self.budget_age_s: Optional[float] = _number(limits, "budget_age_s", None)
         self.environment_budget_bytes: Optional[float] = _number(limits, "environment_budget_bytes", None)
         self.environment_age_s: Optional[float] = _number(limits, "environment_age_s", None)
+        #: seconds that making the environment has taken, whose rest is the supervisor's
+        self.environment_s = number(request, "environment_s") or 0.0
         self.context = _object(request, "context")
         tools = _object(request, "tools")
         self.tools = {name: path for name, path in tools.items() if isinstance(path, str)}

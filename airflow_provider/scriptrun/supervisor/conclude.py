@@ -1,8 +1,8 @@
 """The ``conclude`` request: the verdict of a run that was prepared and cannot begin, as its environment was not made.
 
-``{"op": "conclude", "run", "output", "build", "error"}``. What preparing the run has printed is ``output``, text from
-the worker, and then what the run printed that built the environment, which ``build`` names; either may be missing.
-Without an ``error`` nothing but that is kept.
+``{"op": "conclude", "run", "output", "build", "error", "environment_s"}``. What preparing the run has printed is
+``output``, text from the worker, and then what the run printed that built the environment, which ``build`` names;
+either may be missing. Without an ``error`` nothing but that is kept. ``environment_s`` is how many seconds it took.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 from . import flock, hello, host, journal, state, tail
 from .protocol.atomic import write_atomic
 from .protocol.status import Reason, Status
+from .refusal import number
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def _conclude(layout: Layout, run_id: str, request: Dict[str, Any]) -> None:
             Status.FAILED,
             reason=Reason(error.get("reason")).value,
             message=str(error.get("message") or ""),
+            phases={"environment": round(number(request, "environment_s") or 0.0, 4)},
             environment={"resolution": True} if error.get("resolution") else None,
             ended_at=journal.now(),
             last_lines=tail.last_lines(run),

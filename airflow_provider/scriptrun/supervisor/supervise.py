@@ -80,6 +80,8 @@ class Supervisor:
         self.watch = Watch(run, ask.orphan_after_s)
         self.ticket: Optional[Ticket] = None
         self.phases: Dict[str, float] = document["phases"]
+        if ask.environment_s:
+            self.phases["environment"] = round(ask.environment_s, 4)
 
     def go(self) -> Dict[str, Any]:
         """Go through all phases; return the fields of the verdict. What goes wrong here is the verdict too."""
@@ -120,6 +122,7 @@ class Supervisor:
             if error.get("resolution"):
                 self.book.document["environment"] = {"resolution": True}
             raise Over({"status": Status.FAILED, "reason": error["reason"], "message": " ".join(said)})
+        result["phases"]["environment"] = round(result["phases"]["environment"] + self.ask.environment_s, 4)
         self.phases.update(result["phases"])
         environment: Dict[str, Any] = result["environment"]
         self._hold(environment.get("hold"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -169,16 +170,17 @@ class _Contained(Starting):
         if document.get("outcome") != _PREPARED:
             return document
         fields = parse.Fields(document, f"to the start of run {self._request.run_id}")
-        run_id = fields.text("run_id")
+        run_id, begun = fields.text("run_id"), time.monotonic()
         try:
             ready = self._environment(session, run_id)
         except NotMade as error:
-            return self._concluded(session, document, run_id, error)
+            return self._concluded(session, document, run_id, error, time.monotonic() - begun)
+        environment_s = time.monotonic() - begun
         if ready.printed.document:
             session.ask({"op": "conclude", "run": run_id, **ready.printed.document})
         box, who = self._target.box(self._request, run_id, _folders(fields, run_id), ready.image)
         request = self._document()
-        request["environment"] = ready.document
+        request.update(environment=ready.document, environment_s=environment_s)
         box = self._fitted(request, box)
         request["run"] = {**request["run"], "id": run_id}
         request["launch"].update(who)
@@ -201,8 +203,11 @@ class _Contained(Starting):
 
         return Environments(self._target, session, run_id, build).ready(self._request)
 
-    def _concluded(self, session: Session, document: dict[str, Any], run_id: str, error: NotMade) -> dict[str, Any]:
+    def _concluded(
+        self, session: Session, document: dict[str, Any], run_id: str, error: NotMade, environment_s: float
+    ) -> dict[str, Any]:
         ask: dict[str, Any] = {"op": "conclude", "run": run_id, **error.printed.document}
+        ask["environment_s"] = environment_s
         if error.failure is not None:
             ask["error"] = {
                 "reason": error.failure.reason.value,
