@@ -139,6 +139,24 @@ def test_a_step_that_fails_ends_the_run_and_shows_its_last_lines(
     assert made(docker_client, store) == set()
 
 
+def test_the_steps_before_one_that_fails_leave_no_image(
+    submit: Submit, docker_client: docker.DockerClient, store: str, base_image_name: str
+) -> None:
+    steps = f"RUN echo 1 {store} > /one\nRUN echo 2 {store} > /two\nRUN sleep 1; exit 7\n"
+    stages = f"FROM {base_image_name} AS first\nRUN echo 0 {store} > /zero\nFROM {base_image_name}\n{steps}"
+    before = nameless(docker_client)
+    record = submit(Environment.from_dockerfile("failing", stages)).record
+    assert record["reason"] == "environment"
+    assert [names for names in nameless(docker_client) - before if store in names] == []
+    assert docker_client.images.get(base_image_name)
+
+
+def nameless(docker_client: docker.DockerClient) -> set[str]:
+    """What made the images that nobody has named."""
+    dangling = docker_client.images.list(filters={"dangling": True})
+    return {"\n".join(step["CreatedBy"] for step in image.history()) for image in dangling}
+
+
 def test_the_time_that_a_build_takes_is_that_of_the_environment(
     submit: Submit, store: str, base_image_name: str
 ) -> None:

@@ -1,7 +1,8 @@
 """An image of a Dockerfile: built once through the engine's build API, by whoever holds the claim to it.
 
-The build is the worker's: it ends with it, and the next one goes on from the steps that the engine has kept. What a
-Dockerfile says is a user's, and sees no secret of ours. Its image has no labels of ours: each would be a step more.
+The build is the worker's: it ends with it, and the next one goes on from the steps that the engine has kept. Those of
+a build that fails are removed, as no name leads to them by which anybody would. What a Dockerfile says is a user's, and
+sees no secret of ours. Its image has no labels of ours: each would be a step more.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import queue
+import re
 import tarfile
 import tempfile
 import threading
@@ -30,7 +32,7 @@ from airflow_provider.scriptrun.targets.docker.made import Failure, NotMade, Pri
 from airflow_provider.scriptrun.targets.docker.registry import own_login
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from airflow_provider.scriptrun.targets.docker.claims import Claims
     from airflow_provider.scriptrun.targets.docker.images import Image
@@ -43,6 +45,8 @@ _LOOK_S = 1.0
 _SHOWN_LINES = 20
 _BAD_REQUEST = 400
 _NAME = "Dockerfile"
+#: How the classic builder names the image of a step.
+_STEP = re.compile(r" ---> ([0-9a-f]{12,64})")
 log = logging.getLogger(__name__)
 
 
@@ -69,12 +73,12 @@ class DockerfileImages:
         tag = image_tag(self._target.connection.volume, BASE, key)
         found, output = images.find(tag), ""
         if found is None or request.environment["delivery"].get("refresh"):
-            found, output = self._made(named, key, tag, found, min((base.size for base in bases), default=0))
+            found, output = self._made(named, key, tag, found, bases)
         self._claims.use(key)
         return replace(found, digest=key), output
 
     def _made(
-        self, named: Mapping[str, Any], key: str, tag: str, before: Image | None, base_bytes: int
+        self, named: Mapping[str, Any], key: str, tag: str, before: Image | None, bases: Sequence[Image]
     ) -> tuple[Image, str]:
         """Make it, unless another one does, and what that printed; ``before`` is what there was."""
         images, output = self._target.images, ""
@@ -82,15 +86,15 @@ class DockerfileImages:
             if claim is None:
                 return images.named(tag), ""
             if before is not None or sharing.fetched(self._target.registry, tag) is None:
-                output = self._built(named, tag, anew=before is not None)
+                output = self._built(named, tag, bases, anew=before is not None)
                 sharing.publish(self._target.registry, tag)
             found = images.named(tag)
-            claim.made(found.size - base_bytes, time.time())
+            claim.made(found.size - min((base.size for base in bases), default=0), time.time())
             if before is not None and before.id != found.id:
                 images.remove(before.id)
         return found, output
 
-    def _built(self, named: Mapping[str, Any], tag: str, *, anew: bool) -> str:
+    def _built(self, named: Mapping[str, Any], tag: str, bases: Sequence[Image], *, anew: bool) -> str:
         """Build it, all of its steps ``anew`` if so; return what the engine printed."""
         begun, output = time.monotonic(), _Output()
         log.info("building the image of a Dockerfile, %s", tag)
@@ -106,11 +110,20 @@ class DockerfileImages:
         if output.error is not None:
             raise output.error
         if output.failure is not None:
+            self._remove_steps(output.steps, bases)
             if is_full(output.failure):
                 raise full(self._target.engine.name, "There is no space left for the image", output.failure)
             raise NotMade(Printed(output.text), _failure(output))
         log.info("the image was built in %.1f s", time.monotonic() - begun)
         return output.text
+
+    def _remove_steps(self, steps: Sequence[str], bases: Sequence[Image]) -> None:
+        """Remove the images of steps that have come to nothing; one that has a name, a container or a child stays."""
+        spared = {base.id for base in bases}  # of which one may have been asked for by its id
+        for step in reversed(steps):
+            found = self._target.engine.image(step)
+            if found is not None and found["Id"] not in spared and not found["RepoTags"] and not found["RepoDigests"]:
+                self._target.images.remove(step, parents=False)  # below may be a user's own, without a name
 
     def _build(self, dial: Severable, named: Mapping[str, Any], tag: str, anew: bool, output: _Output) -> None:
         connection = self._target.connection
@@ -149,6 +162,7 @@ class _Output:
         self.failure: str | None = None  #: why a step failed
         self.is_wrong = False  #: what is asked for cannot be built by anybody
         self.error: Exception | None = None
+        self.steps: list[str] = []  #: ids of the images of the steps so far
         self._lines: list[str] = []
         self._part = ""
         self._end: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -185,6 +199,8 @@ class _Output:
 
     def _add(self, line: str) -> None:
         self._lines.append(line)
+        if step := _STEP.fullmatch(line):
+            self.steps.append(step[1])
         log.info("build: %s", line)
 
 

@@ -97,10 +97,13 @@ class Images:
         listed = self._engine.call("its images", lambda client: client.images(filters=filters))
         return [tag for one in listed for tag in one.get("RepoTags") or () if tag.startswith(beginnings)]
 
-    def remove(self, name: str) -> None:
-        """Remove an image, or its name where it has others; one that a container has stays."""
+    def remove(self, name: str, *, parents: bool = True) -> None:
+        """Remove an image, or its name where it has others; one that a container has stays.
+
+        :param parents: also those below it that have no name and nothing else on them.
+        """
         with suppress(EngineError):
-            self._engine.call(f"the image {name}", lambda client: client.remove_image(name))
+            self._engine.call(f"the image {name}", lambda client: client.remove_image(name, noprune=not parents))
 
 
 def read_image(name: str, document: Mapping[str, Any]) -> Image:
