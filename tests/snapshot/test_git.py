@@ -132,6 +132,20 @@ def test_edits_beside_the_source_directory_do_not_make_it_dirty(repository):
     assert b"beside/untracked" in (both.patch or b"")
 
 
+def test_a_patch_has_what_changed_in_the_moment_of_the_commit_and_kept_its_size(repository):
+    git(repository, "config", "core.trustctime", "false")
+    moment, code, index = 1_700_000_000, repository / "code/train.py", repository / ".git/index"
+    os.utime(code, (moment, moment))
+    git(repository, "add", "--renormalize", "code/train.py")
+    git(repository, "status")
+    code.write_text("print(3)\n")
+    for path in (code, index):
+        os.utime(path, (moment, moment))
+    facts = git_facts(repository / "code")
+    assert facts.dirty
+    assert b"+print(3)" in (facts.patch or b"")
+
+
 def test_a_patch_says_nothing_of_what_lies_beside(repository):
     write(repository / "beside/notes", "other\n")
     git(repository, "add", "beside/notes")

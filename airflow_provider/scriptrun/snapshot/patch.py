@@ -66,7 +66,8 @@ def _make(
 ) -> Patch:
     own_index = folder / "index"
     if index.exists():
-        shutil.copyfile(index, own_index)
+        # With its time, by which Git knows what may have changed since, in the same second.
+        shutil.copy2(index, own_index)
     own_objects = folder / "objects"
     own_objects.mkdir()
     variables = {"GIT_INDEX_FILE": str(own_index), "GIT_OBJECT_DIRECTORY": str(own_objects)}
