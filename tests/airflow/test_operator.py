@@ -403,11 +403,12 @@ def test_a_connection_of_this_host_names_a_target_with_a_set_up_of_its_own(proje
 
 
 def test_a_task_that_says_no_bundle_has_none_and_another_has_its_name_and_version() -> None:
-    class Instance:
-        bundle_instance = Bundle("team-dags", "0123abc")
-
-    assert bundle({"ti": object()}) is None  # type: ignore[typeddict-item]
-    assert bundle({"ti": Instance()}) == Bundle("team-dags", "0123abc")  # type: ignore[typeddict-item]
+    context: Any = {
+        "ti": SimpleNamespace(bundle_instance=SimpleNamespace(name="dags", version="3f2c", path=Path("/d")))
+    }
+    nowhere: Any = {"ti": object()}
+    assert bundle(nowhere) is None
+    assert bundle(context) == Bundle("dags", "3f2c", folder=Path("/d"))
 
 
 def test_a_worker_that_airflow_has_given_up_starts_nothing(project: Project) -> None:

@@ -206,6 +206,35 @@ def test_the_bundle_stands_in_where_there_is_no_git(tmp_path):
     assert facts.reason == "the source directory is in no Git repository"
 
 
+def test_a_bundle_that_says_its_remote_is_told_by_that_without_credentials(tmp_path):
+    bundle = Bundle("dags", "3f2c", "https://user:SECRET@example.org/team/dags.git", tmp_path)
+    assert git_facts(tmp_path, bundle=bundle).repository == "https://example.org/team/dags.git"
+    assert "SECRET" not in repr(bundle)
+
+
+def test_a_bundle_stands_in_for_what_came_with_it_alone(tmp_path):
+    for folder in ("bundle/code", "beside"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "link").symlink_to("bundle")
+    bundle = Bundle("dags", "3f2c", "https://example.org/team/dags.git", tmp_path / "link")
+    assert git_facts(tmp_path / "bundle/code", bundle=bundle).commit == "3f2c"
+    beside = git_facts(tmp_path / "beside", bundle=bundle)
+    assert (beside.commit, beside.repository, beside.source) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("remote", "told"),
+    [
+        ("/srv/bundles/dags/bare", "https://example.org/dags.git"),
+        ("git@example.org:lib.git", "git@example.org:lib.git"),
+    ],
+)
+def test_a_bundle_with_its_git_folder_is_no_clone_of_its_own_bare_clone(repository, remote, told):
+    git(repository, "remote", "set-url", "origin", remote)
+    facts = git_facts(repository, bundle=Bundle("dags", "3f2c", "https://user:SECRET@example.org/dags.git", repository))
+    assert (facts.repository, facts.source) == (told, "git")
+
+
 def test_git_comes_before_the_bundle(repository):
     facts = git_facts(repository, bundle=Bundle("dags", "3f2c"))
     assert (facts.source, facts.branch) == ("git", "main")

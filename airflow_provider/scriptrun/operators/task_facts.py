@@ -38,9 +38,20 @@ def dag_folder(context: Context) -> Path:
 
 
 def bundle(context: Context) -> Bundle | None:
-    """Return the DAG bundle that the task came from; ``None`` where Airflow names none (``dag.test()``)."""
+    """Return the DAG bundle that the task came from; ``None`` where Airflow names none (``dag.test()``).
+
+    Airflow's ``GitDagBundle`` says as ``repo_url`` what it was cloned from, its connection's address included, and as
+    ``repo_path`` where the whole repository is. Its ``view_url_template`` leads to a tree, on three public hosts only.
+    """
     instance = getattr(context["ti"], "bundle_instance", None)
-    return None if instance is None else Bundle(name=instance.name, version=instance.version)
+    if instance is None:
+        return None
+    return Bundle(
+        name=instance.name,
+        version=instance.version,
+        repository=getattr(instance, "repo_url", None),
+        folder=getattr(instance, "repo_path", None) or instance.path,
+    )
 
 
 def record_part(context: Context) -> dict[str, Any]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from .git_process import GitError, GitProcess
 from .ignore import LEFT_OUT_AT_ROOT
 from .patch import make_patch
 from .remote import without_credentials
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
@@ -22,10 +20,18 @@ _PATHSPEC = [".", *(f":(exclude){name}" for name in sorted(LEFT_OUT_AT_ROOT))]
 
 @dataclass(frozen=True)
 class Bundle:
-    """The DAG bundle that stands in when there is no Git."""
+    """The DAG bundle that stands in when there is no Git, for what came with it."""
 
     name: str
     version: str | None = None
+    repository: str | None = field(default=None, repr=False)  #: the URL of the remote that it was cloned from
+    folder: Path | None = None  #: where it is on this machine; ``None``: everything came with it
+
+    def holds(self, directory: Path) -> bool:
+        """Whether a directory of this machine came with it."""
+        if self.folder is None:
+            return True
+        return Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(self.folder))
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class GitFacts:
 
     commit: str | None = None  #: 40 (or 64) hexadecimal digits; the bundle's version where that stands in
     branch: str | None = None  #: ``None`` for a detached HEAD
-    repository: str | None = None  #: the remote's URL without credentials; the bundle's name where that stands in
+    repository: str | None = None  #: the remote's URL without credentials; else the name of the bundle that stands in
     dirty: bool | None = None  #: whether what could travel differs from the commit, untracked files included
     patch: bytes | None = None  #: that difference, as ``git apply`` takes it at the repository's root
     reason: str | None = None  #: why facts or the patch are missing
@@ -43,8 +49,10 @@ class GitFacts:
 
 def git_facts(directory: Path, *, bundle: Bundle | None = None) -> GitFacts:
     """Return what Git says about ``directory``. Never raises, writes nothing there, may run in any thread."""
+    if bundle is not None and not bundle.holds(directory):
+        bundle = None
     try:
-        return _ask(directory)
+        return _past_the_bundles_clone(_ask(directory), bundle)
     except GitError as error:
         return _stand_in(bundle, str(error))
     except (OSError, ValueError) as error:
@@ -55,7 +63,15 @@ def git_facts(directory: Path, *, bundle: Bundle | None = None) -> GitFacts:
 def _stand_in(bundle: Bundle | None, reason: str) -> GitFacts:
     if bundle is None:
         return GitFacts(reason=reason)
-    return GitFacts(commit=bundle.version, repository=bundle.name, reason=reason, source="bundle")
+    repository = without_credentials(bundle.repository) if bundle.repository else bundle.name
+    return GitFacts(commit=bundle.version, repository=repository, reason=reason, source="bundle")
+
+
+def _past_the_bundles_clone(facts: GitFacts, bundle: Bundle | None) -> GitFacts:
+    """Name the remote of a bundle that kept its ``.git``: Airflow clones it from a bare clone on the same machine."""
+    if bundle is None or not bundle.repository or not (facts.repository or "").startswith("/"):
+        return facts
+    return replace(facts, repository=without_credentials(bundle.repository))
 
 
 def _ask(directory: Path) -> GitFacts:
