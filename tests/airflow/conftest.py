@@ -56,6 +56,13 @@ def project(
 
 
 @pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where a browser finds the workspace."""
+    monkeypatch.setenv("AIRFLOW__SCRIPTRUN__WORKSPACE_PAGE", "https://files.example.com/scriptrun")
+    return "https://files.example.com/scriptrun"
+
+
+@pytest.fixture
 def defers_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Tasks that may wait in the triggerer do so at once, and triggers fire as soon as they know."""
     monkeypatch.setenv("AIRFLOW__SCRIPTRUN__DEFER_AFTER_SECONDS", "0")

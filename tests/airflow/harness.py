@@ -71,6 +71,12 @@ class Outcome:
         return record
 
     @property
+    def links(self) -> dict[str, str]:
+        """What the task's buttons lead to, by their names without spaces."""
+        shown = {name: url for name, url in self.xcom.items() if name.startswith("_link_")}
+        return {name.removeprefix("_link_").removesuffix("Link"): url for name, url in shown.items()}
+
+    @property
     def log(self) -> str:
         """The task log's messages, one a line."""
         return "\n".join(self.lines)
@@ -298,6 +304,8 @@ class FakeAirflow:
         if method == "DELETE":
             self._change(lambda s: _update(s, xcom={key: value for key, value in s.xcom.items() if key != name}))
             return httpx.Response(200, json={"message": "ok"})
+        if method == "GET" and name in self.stored.xcom:
+            return httpx.Response(200, json={"key": name, "value": self.stored.xcom[name]})
         return httpx.Response(404, json=NOT_FOUND)
 
     def _state_store(self, method: str, name: str, body: Any) -> httpx.Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -90,6 +91,18 @@ class Project:
         path = self.dags / "dag.py"
         path.write_text(DAG_FILE.format(config=fields, operator=operator))
         return path
+
+    def commit(self, remote: str) -> str:
+        """Make a Git repository of the DAG folder, as a clone of a remote; returns its commit."""
+        for command in (
+            ["init", "--quiet"],
+            ["remote", "add", "origin", remote],
+            ["add", "."],
+            ["-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "--quiet", "--message=all"],
+        ):
+            subprocess.run(["git", *command], cwd=self.dags, check=True)
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=self.dags, check=True, capture_output=True, text=True)
+        return head.stdout.strip()
 
     def hold(self) -> None:
         """Let scripts wait, once they have begun, for :meth:`release`."""

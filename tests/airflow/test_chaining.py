@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk import DAG, Asset, AssetAlias
+from airflow.sdk import DAG, Asset, AssetAlias, BaseXCom
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_provider.scriptrun import ScriptRunConfig, ScriptRunOperator
 from airflow_provider.scriptrun.operators import outlets
 from tests.airflow.harness import FakeAirflow
-from tests.airflow.project import SCRIPT, Project, until
+from tests.airflow.project import PATIENCE_SECONDS, SCRIPT, Project, until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 METRIC = """
 import json, os
@@ -31,28 +36,68 @@ def operator(project: Project, script: str = SCRIPT, **options: Any) -> ScriptRu
     return made
 
 
-@pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where a browser finds the workspace."""
-    monkeypatch.setenv("AIRFLOW__SCRIPTRUN__WORKSPACE_PAGE", "https://files.example.com/scriptrun")
-    return "https://files.example.com/scriptrun"
+@pytest.mark.slow
+def test_the_runs_folder_and_its_commit_can_be_opened_while_the_script_runs(project: Project, page: str) -> None:
+    airflow, task = FakeAirflow(), operator(project, execution_timeout=timedelta(seconds=PATIENCE_SECONDS))
+    commit = project.commit("https://token:x@github.com/team/code.git")
+    pushed: set[str] = set()
+
+    def release_once_both_are_there(method: str, path: str) -> None:
+        if method == "POST" and "_link_" in path:
+            pushed.add(path.rpartition("_link_")[2])
+            if pushed == {"RunFolderLink", "CommitLink"}:
+                until(project.starts, "the script's start")
+                project.release()
+
+    airflow.on_request = release_once_both_are_there
+    project.hold()
+    outcome = airflow.run(task)
+    assert outcome.state == "success", outcome.log
+    (log,) = project.workspace.glob("**/run.log")
+    assert outcome.links == {
+        "RunFolder": f"{page}/{log.parent.relative_to(project.workspace)}/",
+        "Commit": f"https://github.com/team/code/commit/{commit}",
+    }
 
 
 @pytest.mark.slow
-def test_the_runs_folder_can_be_opened_while_the_script_runs(project: Project, page: str) -> None:
-    airflow, seen = FakeAirflow(), []
+def test_a_link_is_an_address_from_the_first_even_where_a_backend_keeps_xcoms_elsewhere(
+    project: Project, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Elsewhere(BaseXCom):
+        @staticmethod
+        def serialize_value(value: Any, **_: Any) -> str:
+            return "s3://xcoms/1"
 
-    def look(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("_link_RunFolderLink"):
-            seen.append(bool(list(project.workspace.glob("**/run.log"))))
-
-    airflow.on_request = look
+    monkeypatch.setattr(task_runner, "XCom", Elsewhere)
+    airflow, shown = FakeAirflow(), []
+    airflow.on_request = lambda *_: shown.append(airflow.stored.xcom.get("_link_RunFolderLink"))
     outcome = airflow.run(operator(project))
+    assert outcome.xcom["return_value"] == "s3://xcoms/1", outcome.log
+    assert {url for url in shown if url is not None} == {outcome.links["RunFolder"]}
+
+
+class GitDagBundle:
+    """What a task sees of Airflow's ``GitDagBundle`` (of its Git provider, which is not installed here)."""
+
+    name, version = "team-dags", "0123456789abcdef0123456789abcdef01234567"
+    repo_url = "https://user:hunter2@gitlab.example.com/team/dags.git"
+
+    def __init__(self, repo_path: Path) -> None:
+        self.repo_path, self.path = repo_path, repo_path / "dags"
+
+
+@pytest.mark.slow
+def test_a_git_bundle_without_its_git_folder_has_a_commit_to_open(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RuntimeTaskInstance, "bundle_instance", GitDagBundle(project.root), raising=False)
+    outcome = FakeAirflow().run(operator(project))
     assert outcome.state == "success", outcome.log
-    assert seen[0] is False, "before the run was over"
-    folder = outcome.xcom["_link_RunFolderLink"]
-    (log,) = project.workspace.glob("**/run.log")
-    assert folder == f"{page}/{log.parent.relative_to(project.workspace)}/"
+    assert outcome.links["Commit"] == f"https://gitlab.example.com/team/dags/-/commit/{GitDagBundle.version}"
+    assert outcome.record["git"]["repository"] == "https://gitlab.example.com/team/dags.git"
+    assert "hunter2" not in json.dumps(outcome.xcom)
+    assert not [path for path in project.workspace.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
 
 
 class Events:

@@ -244,17 +244,49 @@ def test_its_time_passes_while_airflow_answers_slowly_and_nothing_that_watches_i
     until(lambda: not any(watch._subscriptions for watch in shared._watches.values()), "its end")
 
 
-def test_its_time_passes_in_the_triggerer_too(project: Project) -> None:
-    airflow, task = FakeAirflow(), operator(project, execution_timeout=timedelta(seconds=5))
-    deferred(project, task, airflow)
+def test_its_time_passes_in_the_triggerer_too(project: Project, page: str) -> None:
+    airflow = FakeAirflow()
+    task, in_another_process = (operator(project, execution_timeout=timedelta(seconds=5)) for _ in range(2))
+    project.commit("git@github.com:team/code.git")
+    links = deferred(project, task, airflow).links
     event = Triggerer(trigger_of(airflow)).wait()
     assert event["why"] == DEADLINE
     airflow.fire(event)
-    outcome = airflow.run(task)
+    outcome = airflow.run(in_another_process)
     assert isinstance(outcome.error, RunTimeoutError), outcome.log
     run_id, _ = project.starts()[0]
     assert project.status(run_id)["reason"] == "timeout"
     assert project.run_log(run_id) == b"line 0\nline 1\nline 2\n", "what it left is collected"
+    assert (set(links), outcome.links) == ({"RunFolder", "Commit"}, links)
+
+
+def test_the_links_are_there_while_a_deferred_script_runs(project: Project, page: str) -> None:
+    airflow, task = FakeAirflow(), operator(project)
+    commit = project.commit("git@github.com:team/code.git")
+    links = deferred(project, task, airflow).links
+    run_id, _ = project.starts()[0]
+    assert links["RunFolder"] == f"{page}/experiments/dag/{run_id}/"
+    assert links["Commit"] == f"https://github.com/team/code/commit/{commit}"
+
+
+@pytest.mark.parametrize("ending", ["a trigger that failed", "a workspace that is away"])
+def test_the_links_stay_where_a_resumed_task_does_not_even_get_to_its_run(
+    project: Project, page: str, ending: str
+) -> None:
+    airflow, task, in_another_process = FakeAirflow(), operator(project), operator(project)
+    project.commit("git@github.com:team/code.git")
+    links = deferred(project, task, airflow).links
+    waiting = airflow.stored.deferred
+    assert waiting is not None
+    if ending == "a trigger that failed":  # as the scheduler resumes it then
+        waiting.update(next_method="__fail__", next_kwargs={"error": "Trigger failure"})
+    else:
+        project.release()
+        airflow.fire(Triggerer(trigger_of(airflow)).wait())
+        project.workspace.rename(project.root / "away")
+    outcome = airflow.run(in_another_process)
+    assert outcome.state == "failed", outcome.log
+    assert (set(links), outcome.links) == ({"RunFolder", "Commit"}, links)
 
 
 @pytest.mark.parametrize("why", [TROUBLE, NOT_STARTED])

@@ -11,17 +11,26 @@ if TYPE_CHECKING:
 
 
 class _PushedLink(BaseOperatorLink):
-    """A link that the task pushes itself, right after it submitted; at its end Airflow asks for the same one again."""
+    """A link that the task pushes itself, right after it submitted.
+
+    Airflow asks for it at the end of each process of a try, however that ends, and stores the answer over what was
+    pushed. Both pass by a custom XCom backend, whose references no browser could follow.
+    """
 
     def push(self, ti: Any, url: str) -> None:
         """Show the link from now on."""
-        ti.task.shown_links[self.xcom_key] = url
-        ti.xcom_push(self.xcom_key, url)
+        from airflow.sdk import BaseXCom
 
-    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002  # the operator is the task's own
-        """Return what was pushed; nothing before that."""
-        shown: dict[str, str] = getattr(operator, "shown_links", {})
-        return shown.get(self.xcom_key, "")
+        BaseXCom.set(self.xcom_key, url, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """Return what this process showed; of a resumed task that did not get so far, what the one before it did."""
+        from airflow.sdk import BaseXCom
+
+        shown: dict[str, str] | None = operator.shown_links
+        if shown is not None:
+            return shown.get(self.xcom_key, "")
+        return BaseXCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
 
 
 class RunFolderLink(_PushedLink):
@@ -44,8 +53,12 @@ def push_links(run: Run, ti: Any, workspace_page: str) -> None:
     from airflow_provider.scriptrun.links.addresses import commit_url, folder_url
 
     page = workspace_page and f"{workspace_page.rstrip('/')}/{run.folder.name}/"
-    if url := folder_url(run.folder.uri("").rstrip("/"), page):
-        RunFolderLink().push(ti, url)
     git = run.submission["git"]
-    if url := commit_url(git.get("repository"), git.get("commit")):
-        CommitLink().push(ti, url)
+    links = (
+        (RunFolderLink(), folder_url(run.folder.uri("").rstrip("/"), page)),
+        (CommitLink(), commit_url(git.get("repository"), git.get("commit"))),
+    )
+    ti.task.shown_links = {link.xcom_key: url for link, url in links if url}
+    for link, url in links:
+        if url:
+            link.push(ti, url)

@@ -94,7 +94,7 @@ class ScriptRunOperator(BaseOperator):
         self.tags = tags
         self.refresh_environment = refresh_environment
         self.deferrable = _default_deferrable() if deferrable is None else deferrable
-        self.shown_links: dict[str, str] = {}  #: what its buttons lead to, once the run was accepted
+        self.shown_links: dict[str, str] | None = {}  #: what its buttons lead to; ``None``: what they did before
         self._told_to_stop = False
         refuse_mistakes(vars(self))
 
@@ -125,6 +125,11 @@ class ScriptRunOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit or join the run, follow it to its end, collect what it left, and return its record."""
         return self._attend(context, defers=self.deferrable)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on behind a trigger, also behind one that failed: Airflow's entry for a task that was deferred."""
+        self.shown_links = None
+        return super().resume_execution(next_method, next_kwargs, context)
 
     def resume(self, context: Context, event: dict[str, Any], experiment: str) -> dict[str, Any]:
         """Go on behind the trigger: collect what the run left, and return its record."""
