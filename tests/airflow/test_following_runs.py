@@ -10,6 +10,7 @@ from airflow.sdk import DAG, Asset, AssetAlias, task
 
 from airflow_provider.scriptrun import ScriptRunConfig, ScriptRunOperator
 from tests.airflow.harness import FakeAirflow
+from tests.airflow.triggerer import Triggerer, trigger_of
 from tests.network.sshd import Sshd
 
 if TYPE_CHECKING:
@@ -45,6 +46,17 @@ def scripts(project: Project) -> Project:
     (project.dags / "code" / "train.py").write_text(TRAIN)
     (project.dags / "code" / "evaluate.py").write_text(EVALUATE)
     return project
+
+
+@pytest.fixture
+def connections(server: Sshd, scripts: Project, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What a test's targets are called: a machine over SSH, and this machine's engine where the test needs it."""
+    found = {"vm": server.connection(root=f"{server.host.home}/{scripts.root.name}")}
+    if "docker" in {name for mark in request.node.iter_markers("needs") for name in mark.args}:
+        engine, volume, image = (request.getfixturevalue(name) for name in ("engine", "store", "base_image_name"))
+        extra = {"volume": volume, "base_image": image, "network": "none"}
+        found["engine"] = {"conn_type": "scriptrun_docker", "host": engine, "extra": extra}
+    return {name: {**one, "extra": json.dumps(one["extra"])} for name, one in found.items()}
 
 
 def chained(project: Project, fields: Any, *, as_dictionary: bool = False, target: str = "local") -> tuple[Any, Any]:
@@ -153,12 +165,19 @@ def test_airflow_waits_for_the_task_whose_output_an_operator_or_a_function_is_gi
 
 @pytest.mark.slow
 @pytest.mark.needs("sshd")
-@pytest.mark.parametrize(("first", "then"), [("local", "vm"), ("vm", "local"), ("vm", "vm")])
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("local", "vm"),
+        ("vm", "local"),
+        ("vm", "vm"),
+        pytest.param("local", "engine", marks=pytest.mark.needs("docker")),
+        pytest.param("engine", "local", marks=pytest.mark.needs("docker")),
+    ],
+)
 def test_what_a_run_left_on_one_target_is_an_input_on_another_and_comes_there_once(
-    scripts: Project, server: Sshd, first: str, then: str
+    scripts: Project, connections: dict[str, Any], first: str, then: str
 ) -> None:
-    connection = server.connection(root=f"{server.host.home}/{scripts.root.name}")
-    connections = {"vm": {**connection, "extra": json.dumps(connection["extra"])}}
     train, evaluate = chained(scripts, FORMS["outputs"], target=then)
     train.compute_target = first
     record = succeeded(FakeAirflow(connections=connections), train)
@@ -175,12 +194,19 @@ def test_what_a_run_left_on_one_target_is_an_input_on_another_and_comes_there_on
 
 
 @pytest.mark.slow
-def test_each_outlet_gets_an_event_that_says_which_run_it_was(scripts: Project) -> None:
+@pytest.mark.usefixtures("defers_at_once")
+@pytest.mark.parametrize("is_deferrable", [False, True], ids=["in a worker", "deferred"])
+def test_each_outlet_gets_an_event_that_says_which_run_it_was(scripts: Project, is_deferrable: bool) -> None:
     outlets = [Asset(name="model", uri="s3://models/churn"), AssetAlias("models/churn"), AssetAlias("models/all")]
     with DAG("dag") as dag:
-        train = ScriptRunOperator(task_id="train", config=ScriptRunConfig("code", "train.py"), outlets=outlets)
+        train = ScriptRunOperator(
+            task_id="train", config=ScriptRunConfig("code", "train.py"), outlets=outlets, deferrable=is_deferrable
+        )
     dag.fileloc = str(scripts.dags / "dag.py")
     airflow = FakeAirflow()
+    if is_deferrable:
+        airflow.run(train)
+        airflow.fire(Triggerer(trigger_of(airflow)).wait())
     record = succeeded(airflow, train)
     told = {
         "run_id": record["run_id"],
