@@ -33,6 +33,9 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowInstanc
         options={
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(HEARTBEAT_TIMEOUT_SECONDS),
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+            # one machine: the triggerer sees the processes and folders of a local run
+            "AIRFLOW__SCRIPTRUN__TRIGGERER_SHARES_HOST": "True",
+            "AIRFLOW__SCRIPTRUN__DEFER_AFTER_SECONDS": "1",
         },
     )
     with instance.running():

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from scripts.airflow_api import quoted
 from scripts.airflow_instance import AirflowInstance
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("real_airflow")]
@@ -44,8 +43,8 @@ def alive(pid: int) -> bool:
         return False
 
 
-def task_instance(airflow: AirflowInstance, run_id: str, task_id: str = "job") -> dict[str, Any]:
-    return airflow.api("GET", f"/dags/job/dagRuns/{quoted(run_id)}/taskInstances/{task_id}")
+def task_instance(airflow: AirflowInstance, run_id: str, dag_id: str = "job") -> dict[str, Any]:
+    return airflow.task_instance(dag_id, run_id, "job")
 
 
 def worker_of(airflow: AirflowInstance, run_id: str) -> int:
@@ -53,12 +52,11 @@ def worker_of(airflow: AirflowInstance, run_id: str) -> int:
     return int(until(lambda: task_instance(airflow, run_id)["pid"], "the worker of the task"))
 
 
-def clear(airflow: AirflowInstance, run_id: str) -> None:
-    airflow.api(
-        "POST",
-        "/dags/job/clearTaskInstances",
-        {"dry_run": False, "dag_run_id": run_id, "task_ids": ["job"], "only_failed": False, "reset_dag_runs": True},
-    )
+def until_watched(airflow: AirflowInstance, run_id: str, folder: Path) -> None:
+    """Wait until the triggerer watches the deferred task: it shows what the script prints."""
+    until(lambda: task_instance(airflow, run_id, "job_deferred")["state"] == "deferred", "the task's being deferred")
+    (folder / "ask").touch()
+    until(lambda: "the script goes on" in airflow.task_log("job_deferred", run_id, "job"), "a line in the log")
 
 
 @pytest.mark.needs("network")
@@ -96,23 +94,40 @@ def test_a_killed_worker_is_followed_by_a_try_that_joins(airflow: AirflowInstanc
 def test_a_task_marked_failed_ends_its_script(airflow: AirflowInstance, tmp_path: Path) -> None:
     run_id = airflow.trigger("job", {"folder": str(tmp_path)})
     ((_, pid),) = until(lambda: starts(tmp_path), "the start of the script")
-    airflow.api("PATCH", f"/dags/job/dagRuns/{quoted(run_id)}/taskInstances/job", {"new_state": "failed"})
+    airflow.mark("job", run_id, "job", "failed")
     until(lambda: not alive(pid), "the end of the script")
     assert airflow.wait_for_run("job", run_id, PATIENCE_SECONDS) == "failed"
     assert len(starts(tmp_path)) == 1
 
 
+def test_of_two_deferred_tasks_one_comes_back_and_the_one_that_is_marked_failed_ends_its_script(
+    airflow: AirflowInstance, tmp_path: Path
+) -> None:
+    folders = [tmp_path / "comes-back", tmp_path / "marked"]
+    runs = [airflow.trigger("job_deferred", {"folder": str(folder)}) for folder in folders]
+    for run_id, folder in zip(runs, folders, strict=True):
+        until_watched(airflow, run_id, folder)
+    ((_, pid),) = starts(folders[1])
+    airflow.mark("job_deferred", runs[1], "job", "failed")
+    (folders[0] / "go").touch()
+    until(lambda: not alive(pid), "the end of the script")
+    ends = [airflow.wait_for_run("job_deferred", run_id, PATIENCE_SECONDS) for run_id in runs]
+    assert ends == ["success", "failed"]
+    assert airflow.xcom("job_deferred", runs[0], "read") == "Completed ['done.txt']"
+    assert [len(starts(folder)) for folder in folders] == [1, 1]
+
+
 def test_a_cleared_task_runs_anew_after_success_and_while_it_runs(airflow: AirflowInstance, tmp_path: Path) -> None:
     run_id = airflow.trigger("job", {"folder": str(tmp_path)})
     ((_, first),) = until(lambda: starts(tmp_path), "the first start")
-    clear(airflow, run_id)
+    airflow.clear("job", run_id, "job")
     until(lambda: len(starts(tmp_path)) == 2, "the second start, after a clear of a running task")
     assert not alive(first)
     (tmp_path / "go").touch()
     assert airflow.wait_for_run("job", run_id, PATIENCE_SECONDS) == "success"
     assert len(starts(tmp_path)) == 2
 
-    clear(airflow, run_id)
+    airflow.clear("job", run_id, "job")
     until(lambda: len(starts(tmp_path)) == 3, "the third start, after a clear of a finished task")
     assert airflow.wait_for_run("job", run_id, PATIENCE_SECONDS) == "success"
     assert len({run for run, _ in starts(tmp_path)}) == 3

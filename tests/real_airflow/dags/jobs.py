@@ -8,17 +8,21 @@ from airflow.sdk import DAG, Param, task
 
 from airflow_provider.scriptrun import ScriptRunConfig, ScriptRunOperator
 
-with DAG("job", schedule=None, params={"folder": Param("", type="string")}):
-    job = ScriptRunOperator(
-        task_id="job",
-        retry_delay=timedelta(seconds=1),
-        config=ScriptRunConfig(source_directory="job", script="job.py", arguments=["--folder", "{{ params.folder }}"]),
-    )
+for dag_id, is_deferrable in {"job": False, "job_deferred": True}.items():
+    with DAG(dag_id, schedule=None, params={"folder": Param("", type="string")}):
+        job = ScriptRunOperator(
+            task_id="job",
+            deferrable=is_deferrable,
+            retry_delay=timedelta(seconds=1),
+            config=ScriptRunConfig(
+                source_directory="job", script="job.py", arguments=["--folder", "{{ params.folder }}"]
+            ),
+        )
 
-    @task
-    def read(record: dict, outputs: dict) -> str:
-        """What a downstream task sees of the record."""
-        assert record["outputs"] == outputs
-        return f"{record['status']} {[file['path'] for file in outputs['files']]}"
+        @task
+        def read(record: dict, outputs: dict) -> str:
+            """What a downstream task sees of the record."""
+            assert record["outputs"] == outputs
+            return f"{record['status']} {[file['path'] for file in outputs['files']]}"
 
-    read(job.output, job.output["outputs"])
+        read(job.output, job.output["outputs"])

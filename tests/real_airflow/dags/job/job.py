@@ -1,4 +1,7 @@
-"""Appends a line for each start, then waits for a file, then leaves an output: the tests' stand-in for a training."""
+"""Appends a line for each start, then waits for a file, then leaves an output: the tests' stand-in for a training.
+
+Meanwhile it prints a line where a file asks for it, and takes that file away.
+"""
 
 import argparse
 import os
@@ -17,6 +20,9 @@ def main() -> None:
         starts.write(f"{os.environ['SCRIPTRUN_RUN_ID']} {os.getpid()}\n")
     print("the script has started")
     while not (arguments.folder / "go").exists():
+        if (arguments.folder / "ask").exists():
+            (arguments.folder / "ask").unlink()
+            print("the script goes on")
         time.sleep(0.05)
     if arguments.fail_first and len((arguments.folder / "starts").read_text().splitlines()) == 1:
         raise SystemExit(3)
