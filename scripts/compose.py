@@ -30,6 +30,7 @@ _SHOWN_LOG_LINES = "40"
 #: By which the engine knows what is Compose's, and what the Docker target has made there.
 _PROJECT_LABEL, _SERVICE_LABEL = "com.docker.compose.project", "com.docker.compose.service"
 _VOLUME_LABEL = "scriptrun.volume"
+_IMAGE_KINDS = ("environment", "image")
 
 
 class ComposeError(RuntimeError):
@@ -108,14 +109,18 @@ class Compose:
         options = ["--volumes"] * volumes + ["--rmi", "all"] * images
         self.run("down", "--remove-orphans", *options)
         if volumes:
-            self._remove_runs()
+            self.remove_runs()
 
-    def _remove_runs(self) -> None:
+    def remove_runs(self) -> None:
         """Remove what the Docker target has made in the engine: containers, then images and the volume."""
-        mark = f"label={_VOLUME_LABEL}={self.values.get('RUN_VOLUME', 'scriptrun')}"
+        volume = self.values.get("RUN_VOLUME", "scriptrun")
+        mark = f"label={_VOLUME_LABEL}={volume}"
+        # an image of a Dockerfile has no label, and the same one may have the name of another volume's, too
+        named = [word for kind in _IMAGE_KINDS for word in ("--filter", f"reference={volume.lower()}/{kind}:*")]
         for find, remove in (
             (["ps", "--all", "--quiet", "--filter", mark], ["rm", "--force", "--volumes"]),
             (["images", "--quiet", "--filter", mark], ["rmi", "--force"]),
+            (["images", *named, "--format", "{{.Repository}}:{{.Tag}}"], ["rmi", "--force"]),
             (["volume", "ls", "--quiet", "--filter", mark], ["volume", "rm", "--force"]),
         ):
             if names := _docker(*find).split():
