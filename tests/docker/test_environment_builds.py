@@ -9,6 +9,7 @@ import base64
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -135,6 +136,33 @@ def test_a_curated_environment_is_built_at_its_first_use_and_reused_by_the_next(
     assert downloads_left(engine, tag, store) == []
     assert sorted(name.partition("-")[0] for name in packages.wheels) == sorted(TABULAR)
     assert Path(second["log"]["uri"]).read_text() == "2.2.0 (3, 11)\n"
+
+
+def test_what_a_build_prints_is_in_the_log_of_the_task_before_the_build_has_ended(
+    site: Site, packages: PackageIndex, said: list[str]
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with packages.held():  # no build ends meanwhile
+            record = pool.submit(site.record, alpha())
+            until(lambda: any(line.startswith("build: ") for line in said), "a line of the build")
+        assert record.result()["status"] == "Completed", record.result()
+
+
+def test_packages_are_installed_by_the_uv_of_the_worker_which_the_image_lacks(
+    site: Site, base_image_name: str, engine: str
+) -> None:
+    look = ["sh", "-c", "! command -v uv"]
+    docker_engine.ask("run", "--rm", "--network", "none", base_image_name, *look, at=engine)
+    record = site.record(alpha())
+    log = Path(record["log"]["uri"]).with_name("build.log").read_text()
+    assert re.search(r"building environment \w+ with uv\n.*Installed 1 package in .* \+ alpha==1.0", log, re.S), log
+
+
+def test_a_code_that_changes_leaves_the_environment_as_it_is(site: Site) -> None:
+    records = [site.record(alpha(), f"import alpha; print({word!r})") for word in ("before", "after")]
+    assert [Path(record["log"]["uri"]).read_text() for record in records] == ["before\n", "after\n"]
+    assert [record["environment"]["reused"] for record in records] == [False, True]
+    assert len({record["snapshot"]["id"] for record in records}) == 2
 
 
 def test_a_python_that_an_image_lacks_is_named_beside_the_one_it_has(site: Site) -> None:
