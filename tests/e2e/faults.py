@@ -7,16 +7,19 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scripts.airflow_services import API_SERVER, SCHEDULER, TRIGGERERS
 from scripts.service import processes_of
+from tests.e2e.together import kill_runner, parent_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scripts.airflow_services import AirflowServices
+    from scripts.service import Service
 
+T = TypeVar("T")
 #: How long Airflow has to notice a fault.
 PATIENCE_SECONDS = 240
 
@@ -42,14 +45,13 @@ class Faults:
 
     def kill_worker(self, number: int = 0) -> None:
         """Kill a process that runs a task, and the one that watches over it, as when their host dies."""
-        running = [task for task in self._tasks() if task["state"] == "running" and task["pid"]]
-        if not running:
-            return
-        pid = running[number % len(running)]["pid"]
-        with contextlib.suppress(OSError):  # it may have ended just now
-            parent = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-            os.kill(parent, signal.SIGKILL)
-            os.kill(pid, signal.SIGKILL)
+
+        def is_killed() -> bool:
+            running = [task["pid"] for task in self._tasks() if task["state"] == "running" and task["pid"]]
+            living = [pid for pid in running if parent_of(pid) is not None]  # Airflow hears of an end a while later
+            return bool(living) and kill_runner(living[number % len(living)])
+
+        self._until(is_killed, "a worker's being killed")
 
     def kill_triggerer(self, number: int = 0) -> None:
         """Kill one of the triggerers, and start it again."""
@@ -57,13 +59,14 @@ class Faults:
         self._airflow.restore()
 
     def freeze_triggerer(self, number: int = 0) -> None:
-        """Freeze one of the triggerers until the other has taken over what it watched, then let it go on."""
-        service = self._airflow[TRIGGERERS[number % len(TRIGGERERS)]]
-        before = self._airflow.until(self._both_triggerers, PATIENCE_SECONDS, "a triggerer is missing")
+        """Freeze a triggerer until another one has taken over the tasks that it watched, then let it go on."""
+        before = self._until(self._both_triggerers, "both triggerers' being there")
+        watchers = self._until(self._watchers, "a triggerer's watching a task")
+        job, service = watchers[number % len(watchers)]
         service.freeze()
         try:
-            frozen = self._airflow.until(lambda: self._missed(before), PATIENCE_SECONDS, "no triggerer was missed")
-            self._until(lambda: not frozen & self._watched_by(), "the other triggerer's taking over")
+            self._until(lambda: job in self._missed(before), "the frozen triggerer's being missed")
+            self._until(lambda: job not in self._watched_by(), "another triggerer's taking over")
         finally:
             service.thaw()
         self._airflow.restore()
@@ -99,9 +102,23 @@ class Faults:
         goes_on = {job for job, heartbeat in now.items() if heartbeat != before.get(job)}
         return set(before) - set(now) if goes_on else set()
 
+    def _watchers(self) -> list[tuple[int, Service]]:
+        """Return the triggerers that watch a task, each with its job, which stands in the names of its open logs."""
+        found = {job: self._writer(f".trigger.{job}.log") for job in sorted(self._watched_by())}
+        return [(job, service) for job, service in found.items() if service is not None]
+
+    def _writer(self, ending: str) -> Service | None:
+        """Return the triggerer that has a file open whose name ends so."""
+        for service in (self._airflow[name] for name in TRIGGERERS):
+            for path in Path(f"/proc/{service.pid}/fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):  # it was closed just now
+                    if os.readlink(path).endswith(ending):
+                        return service
+        return None
+
     def _watched_by(self) -> set[int]:
         deferred = [task for task in self._tasks() if task["state"] == "deferred"]
         return {int(task["triggerer_job"]["id"]) for task in deferred if task["triggerer_job"]}
 
-    def _until(self, question: Callable[[], bool], what: str) -> None:
-        self._airflow.until(question, PATIENCE_SECONDS, f"{what} did not happen")
+    def _until(self, question: Callable[[], T], what: str) -> T:
+        return self._airflow.until(question, PATIENCE_SECONDS, f"{what} did not happen")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ CROWD_PATIENCE_SECONDS = 900
 API_AWAY_SECONDS = 120
 #: In the mix: long enough that each worker's heartbeats fail, and the worker ends.
 API_AWAY_IN_THE_MIX_SECONDS = 40
+#: Of the mix, with commas between them: which faults follow each other, and whom they strike.
+SEEDS = [int(seed) for seed in os.environ.get("SCRIPTRUN_FAULT_SEEDS", "20261126").split(",")]
 #: What a trigger says that was stopped although its task goes on.
 MOVED = "This trigger was stopped, the task was not ended: its run goes on."
 DEFERRED = [name for name, is_deferrable in HOSTS.items() if is_deferrable]
@@ -102,7 +105,7 @@ def test_a_restart_of_the_database_costs_no_run(airflow: AirflowServices, lane: 
         assert_all_ended_well(lanes)
 
 
-@pytest.mark.parametrize("seed", [20261126])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_twenty_mapped_runs_under_a_mix_of_faults_each_run_once_and_come_home_whole(
     airflow: AirflowServices, tmp_path: Path, seed: int
 ) -> None:
@@ -112,6 +115,10 @@ def test_twenty_mapped_runs_under_a_mix_of_faults_each_run_once_and_come_home_wh
     try:
         crowd.until(lambda: crowd.started() >= 12, "the start of 12 scripts", CROWD_PATIENCE_SECONDS)
         with Faults(airflow, crowd.tasks) as faults:
+
+            def take_api_away(_: int) -> None:
+                faults.take_api_away(API_AWAY_IN_THE_MIX_SECONDS)
+
             kinds = [
                 faults.kill_worker,
                 faults.kill_worker,
@@ -119,11 +126,13 @@ def test_twenty_mapped_runs_under_a_mix_of_faults_each_run_once_and_come_home_wh
                 faults.freeze_triggerer,
                 faults.kill_scheduler,
                 faults.restart_database,
-                lambda _: faults.take_api_away(API_AWAY_IN_THE_MIX_SECONDS),
+                take_api_away,
             ]
             chance.shuffle(kinds)
             for kind in kinds:
-                kind(chance.randrange(100))
+                number = chance.randrange(100)
+                print(f"seed {seed}: {kind.__name__}, {number}")
+                kind(number)
             crowd.until(lambda: crowd.started() == crowd.count, "the start of every script", CROWD_PATIENCE_SECONDS)
             crowd.go()
             assert airflow.wait_for_run(crowd.dag_id, crowd.run_id, CROWD_PATIENCE_SECONDS) == "success", crowd.states()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterable
@@ -34,24 +35,34 @@ def runner_of(job: Lane) -> int:
 
 def until_runner_gone(job: Lane, pid: int) -> None:
     """Wait until a task runner is no more, or waits to be buried."""
+    job.until(lambda: parent_of(pid) is None, f"the end of the worker {pid}")
 
-    def is_so() -> bool:
-        try:
-            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-        except OSError:
-            return True
 
-    job.until(is_so, f"the end of the worker {pid}")
+def parent_of(pid: int) -> int | None:
+    """Return the process that started this one; ``None`` where it is no more, or waits to be buried."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[:2]
+    except OSError:
+        return None
+    return None if state == "Z" else int(parent)
+
+
+def kill_runner(pid: int) -> bool:
+    """Kill a task runner, and the process that watches over it, as when their host dies: whether it still lived."""
+    parent = parent_of(pid)
+    if parent is None:
+        return False
+    for process in (parent, pid):
+        with contextlib.suppress(ProcessLookupError):  # it has ended just now
+            os.kill(process, signal.SIGKILL)
+    return True
 
 
 def kill_watchers(airflow: AirflowServices, jobs: Iterable[Lane]) -> None:
     """Kill the worker of each task that waits there, and all triggerers."""
     for job in jobs:
         if not job.is_deferrable:
-            runner = runner_of(job)
-            its_supervisor = int(Path(f"/proc/{runner}/stat").read_text().rsplit(")", 1)[1].split()[1])
-            for process in (its_supervisor, runner):
-                os.kill(process, signal.SIGKILL)
+            assert kill_runner(runner_of(job)), job
     for name in TRIGGERERS:
         airflow[name].kill()
 
