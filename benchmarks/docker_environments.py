@@ -1,7 +1,8 @@
 """Environments as images: what building one takes against the same by hand, and what one that is there costs a run.
 
-By hand is ``docker build`` with the Dockerfile that one would write, on the same engine. Of ours, what a run takes
-beyond one whose image is there. Each build is of something that nobody has built before.
+By hand is ``docker build`` with the Dockerfile that one would write, on the same engine: for packages, with the pip in
+it that one has there, where ours uses uv. Of ours, what a run takes beyond one whose image is there. Each build is of
+something that nobody has built before.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from airflow_provider.scriptrun import Environment, Experiment, ScriptRunConfig, Workspace
-from benchmarks.docker_runs import CONNECTION, at_engine
+from airflow_provider.scriptrun import Environment, Experiment, Workspace
+from benchmarks import docker_place
+from benchmarks.docker_place import REQUIREMENTS, at_engine
 from benchmarks.place import workbench
 from benchmarks.report import Row, row
 from scripts import docker_engine
@@ -23,18 +25,16 @@ ROUNDS = 3
 REUSE_ROUNDS = 7
 #: What ours may take, as promised.
 BUILD_RATIO, REUSE_MS = 1.1, 50.0
-REQUIREMENTS = ("iniconfig", "packaging", "pluggy", "pygments")
-#: Steps that take about as long as a small package's installation.
-STEPS = (
-    "RUN mkdir /data && head -c 50000000 /dev/urandom > /data/file # {mark}\n"
-    "RUN sha256sum /data/file > /data/sum && sleep 2\n"
-)
+#: What a Dockerfile does: nothing in it waits, so that what we add shows.
+STEPS, FILES = 8, 200
+WORK = "import os; [open(f'/data/{step}/{{n}}', 'wb').write(os.urandom(4096)) for n in range({files})]"
+STEP = f'RUN mkdir -p /data/{{step}} && python3 -c "{WORK}" && sha256sum /data/{{step}}/* > /data/{{step}}.sums\n'
 
 
 def rows() -> list[Row]:
     """Milliseconds."""
-    with tempfile.TemporaryDirectory(prefix="scriptrun-bench-", dir=workbench()) as name, at_engine() as image:
-        bench = _Bench(Path(name), image)
+    with tempfile.TemporaryDirectory(prefix="scriptrun-bench-", dir=workbench()) as name, at_engine() as engine:
+        bench = _Bench(Path(name), engine.image)
         bench.run(None)  # starts the keeper, sends the code
         return [bench.dockerfiles(), bench.packages(), bench.reuse()]
 
@@ -43,26 +43,23 @@ class _Bench:
     def __init__(self, folder: Path, image: str) -> None:
         self._folder, self._image = folder, image
         self._experiment = Experiment(Workspace(str(folder / "workspace")), "environments")
-        (folder / "code").mkdir()
-        (folder / "code" / "main.py").write_text("print('hello')\n")
+        self._script = folder / "code" / "main.py"
+        self._script.parent.mkdir()
+        self._script.write_text("print('hello')\n")
 
-    def run(self, environment: Environment | None) -> float:
-        begun = time.perf_counter()
-        config = ScriptRunConfig(
-            str(self._folder / "code"), script="main.py", compute_target=CONNECTION, environment=environment
-        )
-        run = self._experiment.submit(config)
-        run.wait_for_completion()
-        run.close()
-        return (time.perf_counter() - begun) * 1000
+    def run(self, environment: Environment | None, *, reuses: bool | None = None) -> float:
+        """Return its milliseconds; ``reuses``: what the record has to say about the environment."""
+        run, took = docker_place.run(self._experiment, self._script, environment)
+        if reuses not in (None, docker_place.reuses(run)):
+            raise RuntimeError(f"{run.id} {'built' if reuses else 'found'} its environment")
+        return took
 
     def dockerfiles(self) -> Row:
         ours, peer = [], []
         for _ in range(ROUNDS):
-            dockerfile = f"FROM {self._image}\n{STEPS}"
-            ours.append(self._beyond(Environment.from_dockerfile("image", dockerfile.format(mark=_mark()))))
-            peer.append(self._by_hand(dockerfile.format(mark=_mark())))
-        what = "an image of a Dockerfile, built for a run"
+            ours.append(self._beyond(Environment.from_dockerfile("image", self._dockerfile())))
+            peer.append(self._by_hand(self._dockerfile()))
+        what = f"an image of a Dockerfile of {STEPS} steps, built for a run"
         return row(what, statistics.median(ours), "docker build", statistics.median(peer), BUILD_RATIO)
 
     def packages(self) -> Row:
@@ -70,26 +67,27 @@ class _Bench:
         install = f"RUN python3 -m venv /opt/env && /opt/env/bin/pip install --no-cache-dir {' '.join(REQUIREMENTS)}\n"
         self._by_hand(f"FROM {self._image}\n{install}")  # what lies between us and the index has seen them
         for _ in range(ROUNDS):
-            ours.append(self._beyond(self._packages(f"{REQUIREMENTS[0]}>=0.0.{secrets.randbelow(10**6)}")))
+            ours.append(self._beyond(docker_place.new_packages(self._folder)))
             peer.append(self._by_hand(f"FROM {self._image}\n{install}"))
         what = f"an image with {len(REQUIREMENTS)} packages, built for a run"
         return row(what, statistics.median(ours), "docker build, pip", statistics.median(peer), BUILD_RATIO)
 
     def reuse(self) -> Row:
         with_packages, without = [], []
-        self.run(self._packages())
+        environment = docker_place.new_packages(self._folder)
+        self.run(environment, reuses=False)
         for _ in range(REUSE_ROUNDS):
-            with_packages.append(self.run(self._packages()))
+            with_packages.append(self.run(environment, reuses=True))
             without.append(self.run(None))
         ours, peer = statistics.median(with_packages), statistics.median(without)
         what = f"a run whose environment's image is there (at most {REUSE_MS:.0f} ms more)"
         return row(what, ours, "a run without an environment", peer, (peer + REUSE_MS) / peer)
 
-    def _packages(self, *further: str) -> Environment:
-        """Return an environment of the packages; one with a ``further`` line is one that nobody knows."""
-        requirements = self._folder / "requirements.txt"
-        requirements.write_text("\n".join((*REQUIREMENTS, *further)))
-        return Environment.from_pip_requirements("packages", str(requirements))
+    def _dockerfile(self) -> str:
+        """Return one whose steps nobody has run yet."""
+        mark = _mark()
+        steps = (STEP.format(step=f"{mark}-{step}", files=FILES) for step in range(STEPS))
+        return f"FROM {self._image}\n{''.join(steps)}"
 
     def _beyond(self, environment: Environment) -> float:
         """Return what a run takes that builds its environment, beyond the same run afterwards."""

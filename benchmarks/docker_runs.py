@@ -2,42 +2,44 @@
 
 Both go through Airflow's own task supervisor (see ``worker``), from the parsing of a DAG file of their own on. The
 image is there. A task of ours takes a snapshot, brings the outputs home and writes the record; the peer's has the
-script in its command. "First line" is the moment at which the task log has it. 100 MB of lines: ours are counted in
-the workspace, the peer's in the task log, which is all that it has.
+script in its command. "First line" is the moment at which the task log has it. 100 MB of numbered lines: of ours the
+sha256 is compared in the workspace, the peer's are looked for in the task log, which is all that it has.
 """
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import json
 import os
-import secrets
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from airflow_provider.scriptrun import Experiment, ScriptRunConfig, Workspace
-from benchmarks import trees
-from benchmarks.place import workbench
+from airflow_provider.scriptrun import Experiment, Workspace
+from benchmarks import docker_at_once, docker_place, trees
+from benchmarks.docker_place import CONNECTION, at_engine
+from benchmarks.place import kept, workbench
 from benchmarks.report import Row, row
-from scripts import base_image, docker_engine
+from scripts import docker_engine
 
 ROUNDS = 7
 TREE_ROUNDS = 5
 #: What ours may take more, as promised.
 FIRST_LINE_MS, TASK_MS, CHANGE_MS = 150.0, 300.0, 300.0
-LOG_BYTES, LINE_BYTES = 100_000_000, 100
+LOG_BYTES, LINE_BYTES, BLOCK_LINES = 100_000_000, 100, 10_000
+LOG_LINES = LOG_BYTES // LINE_BYTES
 LOG_BYTES_PER_MS = 20_000.0
-AT_ONCE = 20
+#: A line is its number.
+DIGITS = LINE_BYTES - 1
 FIRST = "the first line"
 HELLO = f'print("{FIRST}", flush=True)\n'
-LINES = f"import sys\nsys.stdout.write('{'x' * (LINE_BYTES - 1)}\\n' * {LOG_BYTES // LINE_BYTES})\n"
-CONNECTION = "bench_engine"
+LINES = f"""
+import sys
+for first in range(0, {LOG_LINES}, {BLOCK_LINES}):
+    sys.stdout.write("".join("%0{DIGITS}d\\n" % line for line in range(first, first + {BLOCK_LINES})))
+"""
 PEER = "DockerOperator"
 #: Each in a file of its own, which imports what it needs and no more.
 DAG_FILES = {
@@ -67,7 +69,7 @@ with DAG("bench", schedule=None):
 
 def rows() -> list[Row]:
     """Milliseconds, but where a name says otherwise."""
-    with tempfile.TemporaryDirectory(prefix="scriptrun-bench-", dir=workbench()) as name, at_engine() as image:
+    with tempfile.TemporaryDirectory(prefix="scriptrun-bench-", dir=workbench()) as name, at_engine() as engine:
         folder = Path(name)
         scripts = {"hello": HELLO, "lines": LINES}
         (folder / "code").mkdir()
@@ -75,7 +77,7 @@ def rows() -> list[Row]:
             (folder / "code" / f"{script}.py").write_text(text)
         for who, text in DAG_FILES.items():
             (folder / f"{who}.py").write_text(
-                text.format(image=image, url=docker_engine.url(), scripts=scripts, connection=CONNECTION)
+                text.format(image=engine.image, url=docker_engine.url(), scripts=scripts, connection=CONNECTION)
             )
         os.environ |= {
             "AIRFLOW_HOME": str(folder / "home"),
@@ -84,24 +86,7 @@ def rows() -> list[Row]:
             "AIRFLOW__SCRIPTRUN__WORKSPACE": str(folder / "workspace"),
             "AIRFLOW__SCRIPTRUN__CACHE_DIRECTORY": str(folder / "cache"),
         }
-        return [*_tasks(folder), *_log(folder), *_changes(folder), _at_once(folder)]
-
-
-@contextlib.contextmanager
-def at_engine() -> Iterator[str]:
-    """Name a connection to the machine's engine, with a volume of its own; return the image."""
-    from tests.docker.leaks import Leaks
-
-    image = base_image.ensure()
-    volume = f"scriptrun-bench-{secrets.token_hex(4)}"
-    extra = {"base_image": image, "volume": volume, "network": "host"}
-    os.environ[f"AIRFLOW_CONN_{CONNECTION.upper()}"] = json.dumps({"conn_type": "scriptrun_docker", "extra": extra})
-    try:
-        yield image
-    finally:
-        leaks = Leaks(docker_engine.url())
-        leaks.remove(leaks.found(volume))
-        leaks.close()
+        return [*_tasks(folder), *_log(folder), *_changes(folder), *docker_at_once.rows(folder, engine)]
 
 
 def _tasks(folder: Path) -> list[Row]:
@@ -123,56 +108,47 @@ def _log(folder: Path) -> list[Row]:
     from benchmarks.worker import run_task
 
     experiment = Experiment(Workspace(str(folder / "workspace")), "lines")
-    config = ScriptRunConfig(str(folder / "code"), script="lines.py", compute_target=CONNECTION)
-    begun = time.perf_counter()
-    run = experiment.submit(config)
-    run.wait_for_completion()
-    ours = (time.perf_counter() - begun) * 1000
-    size = run.record["log"]["bytes"]
-    run.close()
-    if size != LOG_BYTES:
-        raise RuntimeError(f"{size} bytes of {LOG_BYTES} came home")
+    run, ours = docker_place.run(experiment, folder / "code" / "lines.py")
+    written = hashlib.sha256()
+    for line in range(LOG_LINES):
+        written.update(b"%0*d\n" % (DIGITS, line))
+    with kept(run, "run.log").open("rb") as ours_log:
+        if hashlib.file_digest(ours_log, "sha256").digest() != written.digest():
+            raise RuntimeError("the log in the workspace is not what the script wrote")
     log = folder / "task.log"
     log.unlink(missing_ok=True)
     peer = run_task(folder, "peer.py", "lines", log)
-    whole = sum(event.endswith("x" * (LINE_BYTES - 1)) for event in peer.events)
-    lost = 100 * (1 - whole * LINE_BYTES / LOG_BYTES)
+    arrived = {event[-DIGITS:] for event in peer.events}
+    lost = 100 * sum(f"{line:0{DIGITS}}" not in arrived for line in range(LOG_LINES)) / LOG_LINES
     return [
-        row("100 MB of log into the workspace, the whole run", ours, "20 MB/s", LOG_BYTES / LOG_BYTES_PER_MS, 1.0),
-        row("the same", ours, f"{PEER}, task log ({lost:.1f} % of lines not whole)", peer.seconds * 1e3),
-    ]
+        row(
+            "100 MB of log into the workspace, sha256 equal, the whole run",
+            ours, "20 MB/s", LOG_BYTES / LOG_BYTES_PER_MS, 1.0,
+        ),
+        row("the same", ours, f"{PEER}, task log ({lost:.1f} % of lines not there)", peer.seconds * 1e3),
+    ]  # fmt: skip
 
 
 def _changes(folder: Path) -> list[Row]:
     code = folder / "tree"
     files = trees.make(code, trees.LARGE)
-    (code / "hello.py").write_text(HELLO)
+    script = code / "hello.py"
+    script.write_text(HELLO)
     experiment = Experiment(Workspace(str(folder / "workspace")), "tree")
+    environment = docker_place.new_packages(folder)
+
+    def measure() -> float:
+        run, took = docker_place.run(experiment, script, environment)
+        if not docker_place.reuses(run):
+            raise RuntimeError("an environment was built that was there")
+        return took
+
+    docker_place.run(experiment, script, environment)  # builds it, sends all of the tree
     same, changed = [], []
-    _submit(experiment, code)  # sends all of it
     for number in range(TREE_ROUNDS):
-        same.append(_submit(experiment, code))
+        same.append(measure())
         files[number].write_text(f"changed {number}")
-        changed.append(_submit(experiment, code))
+        changed.append(measure())
     ours, peer = statistics.median(changed), statistics.median(same)
-    name = f"one file of {trees.LARGE.files:,} changed (at most {CHANGE_MS:.0f} ms more)"
+    name = f"one file of {trees.LARGE.files:,} changed, nothing built (at most {CHANGE_MS:.0f} ms more)"
     return [row(name, ours, "nothing changed", peer, (peer + CHANGE_MS) / peer)]
-
-
-def _submit(experiment: Experiment, code: Path) -> float:
-    begun = time.perf_counter()
-    run = experiment.submit(ScriptRunConfig(str(code), script="hello.py", compute_target=CONNECTION))
-    run.wait_for_completion()
-    run.close()
-    return (time.perf_counter() - begun) * 1000
-
-
-def _at_once(folder: Path) -> Row:
-    experiment = Experiment(Workspace(str(folder / "workspace")), "many")
-    code = folder / "code"
-    one = _submit(experiment, code)
-    begun = time.perf_counter()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(lambda _: _submit(experiment, code), range(AT_ONCE)))
-    each = (time.perf_counter() - begun) * 1000 / AT_ONCE
-    return row(f"{AT_ONCE} runs at once, each", each, "a single run", one, 1.0)

@@ -24,6 +24,8 @@ LINES = 100_000
 #: 100 bytes with the newline
 LINE = "x" * 99
 NAP_S = 5
+#: What a real Airflow may take to start, as promised.
+START_MS = 90_000.0
 
 DAG_FILE = """
 from airflow.providers.standard.operators.bash import BashOperator
@@ -108,11 +110,12 @@ def _in_worker(folder: Path) -> list[Row]:
 
 def _in_airflow(folder: Path) -> list[Row]:
     _write(folder / "dags", DAG_RUNS_FILE)
-    took = dag_runs.seconds(
+    start_s, took = dag_runs.seconds(
         folder / "home", folder / "dags", ("bash_hello", "ours_hello", "bash_nap", "ours_nap"), AIRFLOW_ROUNDS, SETTINGS
     )
     least = {dag_id: min(each) * 1000 for dag_id, each in took.items()}
     return [
+        row("a real Airflow from nothing, with its database", start_s * 1000, "the promised limit", START_MS, 1.0),
         row("a DAG run whose script says hello", least["ours_hello"], "BashOperator", least["bash_hello"]),
         row(
             f"a DAG run whose script takes {NAP_S} s, deferred", least["ours_nap"],

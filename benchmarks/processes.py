@@ -23,6 +23,19 @@ def children(process: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
+def sockets(process: int) -> set[str]:
+    """Return the sockets that are open in a process and in those that it has started, and they."""
+    found: set[str] = set()
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # some end meanwhile
+        for link in Path(f"/proc/{process}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found |= {name for name in (os.readlink(link),) if name.startswith("socket:")}
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            for child in (thread / "children").read_text().split():
+                found |= sockets(int(child))
+    return found
+
+
 def servers(root: str) -> list[int]:
     """Return the processes that serve sessions about this root. Those of its runs look the same, but are detached."""
     found = []
