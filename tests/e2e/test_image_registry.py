@@ -11,13 +11,28 @@ from typing import Any
 import docker
 import pytest
 
-from airflow_provider.scriptrun import ContainerRegistry, Environment, Experiment, ScriptRunConfig, Workspace
+from airflow_provider.scriptrun import (
+    CondaDependencies,
+    ContainerRegistry,
+    Environment,
+    Experiment,
+    ScriptRunConfig,
+    Workspace,
+)
 from airflow_provider.scriptrun.hooks.docker import ScriptRunDockerHook
 from tests.docker.engine import PrivateEngine
+from tests.docker.index import NETWORK
 from tests.docker.leaks import Leaks
+from tests.docker.package_index import PackageIndex
 from tests.docker.registry import PASSWORD, USER, ImageRegistry, Lines
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.needs("docker", "image registry")]
+
+SCRIPT = """
+import os
+from importlib.util import find_spec
+print(os.environ.get("SALT"), os.path.exists("/.dockerenv"), find_spec("alpha") and "alpha")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +68,7 @@ def log_of(tmp_path: Path, environment: Environment, target: str) -> str:
     """Run a script there that says what its image is; return what it said."""
     source = tmp_path / "code"
     source.mkdir(exist_ok=True)
-    (source / "main.py").write_text("import os; print(os.environ.get('SALT'), os.path.exists('/.dockerenv'))")
+    (source / "main.py").write_text(SCRIPT)
     config = ScriptRunConfig(source, script="main.py", environment=environment, compute_target=target)
     run = Experiment(Workspace(str(tmp_path / "workspace")), "registry").submit(config)
     run.wait_for_completion()
@@ -84,25 +99,33 @@ def test_an_image_with_a_login_of_its_own_runs_where_the_connection_has_none(
 
 
 @pytest.mark.needs("private engine")
+@pytest.mark.parametrize("kind", ["image", "environment"])
 def test_what_one_engine_has_built_another_one_fetches(
-    image_registry: ImageRegistry, engine: str, base_image_name: str, private: str, store: str, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    kind: str, image_registry: ImageRegistry, engine: str, base_image_name: str, private: str, store: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     del private  # its layers are in the registry, and travel once
     salt = secrets.token_hex(8)
-    environment = Environment.from_dockerfile("built", f"FROM {base_image_name}\nENV SALT={salt}\n")
-    with PrivateEngine(load=[base_image_name]) as other:
+    if kind == "image":
+        environment = Environment.from_dockerfile("built", f"FROM {base_image_name}\nENV SALT={salt}\n")
+    else:
+        salt, environment = "alpha", Environment("alpha")
+        environment.python.conda_dependencies = CondaDependencies.create(pip_packages=["alpha"])
+    with PackageIndex(tmp_path / "index", {"alpha": "1.0"}) as index, PrivateEngine(load=[base_image_name]) as other:
         extra = {"volume": store, "base_image": base_image_name, "registry": image_registry.address}
+        extra |= {"network": NETWORK, "index_url": index.url}
         connect(monkeypatch, "engine", engine, **extra)
         connect(monkeypatch, "other", other.url, **extra)
         with Lines() as lines:
             assert salt in log_of(tmp_path, environment, "engine")
-        assert f"ENV SALT={salt}" in lines.text, "the build's own lines"
+        assert ("ENV SALT=" in lines.text) == (kind == "image"), "the build's own lines"
+        assert "building" in lines.text
         with Lines() as lines:
             assert salt in log_of(tmp_path, environment, "other")
-        assert "ENV SALT=" not in lines.text
-        assert f"fetching the image {image_registry.address}/{store}-image:" in lines.text
+        assert "building" not in lines.text
+        assert len(index.wheels) == (kind == "environment")
+        assert f"fetching the image {image_registry.address}/{store}-{kind}:" in lines.text
         images = Leaks(other.url)
         assert [name for name in images.found(store).images if image_registry.address in name] == []
         images.close()
-    assert len(image_registry.tags(f"{store}-image")) == 1
+    assert len(image_registry.tags(f"{store}-{kind}")) == 1
