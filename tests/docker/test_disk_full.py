@@ -8,17 +8,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import docker
 import pytest
 
+from airflow_provider.scriptrun.environments.build_context import BuildContext
 from airflow_provider.scriptrun.errors import TargetRefusedError
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from tests import components
-from tests.conformance.client import Client, from_pip
+from tests.conformance.client import DEFAULT_ENVIRONMENT, Client, from_pip
 from tests.conformance.targets import GONE_SECONDS
 from tests.docker import index
 from tests.docker.disk import MEGABYTE, Disk, containers, images
 from tests.docker.engine import PrivateEngine
 from tests.docker.leaks import Leaks, new_volume
+from tests.docker.registry import ImageRegistry, small_image
 from tests.ssh.worker import Worker
 
 pytestmark = [pytest.mark.needs("private engine", "tmpfs"), pytest.mark.slow, pytest.mark.xdist_group("full_engine")]
@@ -56,7 +59,7 @@ def client(own: PrivateEngine, disk: Disk, worker: Worker, base_image_name: str)
         yield client
         disk.clear()
     leaks = Leaks(own.url)
-    leaks.remove(leaks.found(volume))
+    leaks.clear(volume)
     leaks.close()
 
 
@@ -163,6 +166,68 @@ def test_a_log_that_fills_the_disk(client: Client, disk: Disk) -> None:
     assert "run.log: No space left on device" in (followed.end.message or "")
     assert followed.log.startswith(b"y\ny\n")
     assert b"survived" not in followed.log
+
+
+def of_image(**image: str | None) -> dict[str, object]:
+    """Return the plan of an environment that is an image: by ``reference``, or of a ``dockerfile``."""
+    named = {"reference": None, "dockerfile": None, "context": None, "registry": None, "platform": None}
+    return {**DEFAULT_ENVIRONMENT, "image": {**named, **image}}
+
+
+def test_a_step_of_a_dockerfile_that_fills_the_disk(
+    client: Client, own: PrivateEngine, disk: Disk, base_image_name: str
+) -> None:
+    client.finish("print('here')")
+    before = settled(own)
+    dockerfile = f"FROM {base_image_name}\nRUN head -c {20 * MEGABYTE} /dev/zero > /zeros\n"
+    disk.fill(10 * MEGABYTE)
+    end = client.finish("print('never')", environment=of_image(dockerfile=dockerfile)).end
+    assert (end.status, end.reason) == (Status.FAILED, Reason.ENVIRONMENT)
+    assert "No space left on device" in (end.message or "")
+    assert settled(own) == before
+    disk.clear()
+    assert client.finish("print('works')", environment=of_image(dockerfile=dockerfile)).log == b"works\n"
+
+
+def test_a_build_context_that_the_engine_has_no_space_for_in_an_image(
+    client: Client, own: PrivateEngine, disk: Disk, base_image_name: str, tmp_path: Path
+) -> None:
+    """There is room for it once: where the engine unpacks it."""
+    folder = tmp_path / "context"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(f"FROM {base_image_name}\nCOPY zeros /zeros\n")
+    (folder / "zeros").write_bytes(bytes(20 * MEGABYTE))
+    context = BuildContext.of(folder, "Dockerfile")
+    environment = of_image(context=str(folder), dockerfile_path="Dockerfile", context_digest=context.digest())
+    client.finish("print('here')")
+    request, tree = client.request("print('works')", environment=environment)
+    client.target.send(tree)
+    before = settled(own)
+    disk.fill(30 * MEGABYTE)
+    assert "for the image" in refused(client, request, tree)
+    assert settled(own) == before
+    disk.clear()
+    assert client.follow(client.submit(request, tree).run_id).log == b"works\n"
+
+
+@pytest.mark.needs("image registry")
+def test_an_image_that_cannot_be_fetched(
+    client: Client, own: PrivateEngine, disk: Disk, store: str, docker_client: docker.DockerClient, tmp_path: Path
+) -> None:
+    """There is room for what travels, and none for what is in it."""
+    client.finish("print('here')")
+    before = settled(own)
+    registry = ImageRegistry(tmp_path / "registry", is_open=True)
+    try:
+        name = f"{registry.address}/{store}:1"
+        docker_client.api.tag(small_image(store, "0" * 20 * MEGABYTE), name)
+        assert '"error"' not in docker_client.images.push(name)
+        disk.fill(6 * MEGABYTE)
+        request, tree = client.request("print('never')", environment=of_image(reference=name))
+        assert f"There is no space left for the image {name}" in refused(client, request, tree)
+        assert settled(own) == before
+    finally:
+        registry.remove()
 
 
 @pytest.mark.needs("network")
