@@ -48,11 +48,11 @@ def image(engine: str) -> Callable[[str], str]:
 
 @pytest.fixture
 def store(engine: str) -> Iterator[str]:
-    """A name for the volume of a target. All that carries its label goes when the test ends."""
+    """A name for the volume of a target. All that carries its label goes when the test ends, its runs before that."""
     leaks, name = Leaks(engine), new_volume()
     try:
         yield name
-        leaks.remove(leaks.found(name))
+        leaks.clear(name)
     finally:
         leaks.close()
 

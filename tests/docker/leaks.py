@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from dataclasses import dataclass, field
 
 import docker
@@ -14,6 +15,8 @@ from tests.network import owner
 #: The label that all has which the target makes in an engine; its value is the name of the store's volume.
 LABEL = "scriptrun.volume"
 _PREFIX = "scriptrun-test-"
+#: From the end of a run, or of a build, to that of its container, on a busy machine.
+_GONE_S, _PAUSE_S = 15.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,14 @@ class Leaks:
             with contextlib.suppress(NotFound):
                 self._client.volumes.get(name).remove(force=True)
 
+    def clear(self, volume: str) -> None:
+        """Remove all of a volume; no container of a run or a build outlives its tests, but for a moment."""
+        deadline = time.monotonic() + _GONE_S
+        while (left := self._working(volume)) and time.monotonic() < deadline:
+            time.sleep(_PAUSE_S)
+        self.remove(self.found(volume))
+        assert not left, f"containers outlive their runs: {left}"
+
     def sweep(self) -> None:
         """Remove what processes left that are gone."""
         with owner.one_at_a_time("docker-sweep"):
@@ -80,6 +91,16 @@ class Leaks:
 
     def close(self) -> None:
         self._client.close()
+
+    def _working(self, volume: str) -> list[str]:
+        """Return the containers of runs and builds of a volume."""
+        return [
+            one["Names"][0].lstrip("/")
+            for kind in ("run", "build")
+            for one in self._client.api.containers(
+                all=True, filters={"label": [f"{LABEL}={volume}", f"scriptrun.kind={kind}"]}
+            )
+        ]
 
     def _select(self, wanted) -> Found:
         low = self._client.api

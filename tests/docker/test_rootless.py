@@ -49,7 +49,7 @@ def client(
     with worker.client({"conn_type": "scriptrun_docker", "host": own.url, "extra": extra}) as client:
         yield client
     leaks = Leaks(own.url)
-    leaks.remove(leaks.found(volume))
+    leaks.clear(volume)
     leaks.close()
 
 

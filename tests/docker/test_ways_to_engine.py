@@ -134,7 +134,7 @@ def test_a_run_goes_through_tls_to_its_end(worker: Worker, own: PrivateEngine, b
         sizes = [sum(map(len, file.chunks)) for file in client.target.fetch(followed.run_id, ["outputs/model"])]
         assert sizes == [1_000_000]
     leaks = Leaks(own.url)
-    leaks.remove(leaks.found(volume))
+    leaks.clear(volume)
     leaks.close()
 
 
