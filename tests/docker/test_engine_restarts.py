@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from airflow_provider.scriptrun.targets.docker import engine as target_engine
 from airflow_provider.scriptrun.targets.docker import raw_http
 from tests import components
 from tests.docker import index
+from tests.docker.disk import containers
 from tests.docker.engine import PrivateEngine
 from tests.docker.package_index import PackageIndex
 from tests.docker.site import NAME, EngineSite, forge_boot
@@ -162,12 +163,16 @@ def packages(tmp_path: Path) -> Iterator[PackageIndex]:
 
 
 class Building:
-    """A run whose environment is about to be built, submitted in a thread."""
+    """A run whose environment is about to be built, submitted in a thread.
 
-    def __init__(self, site: EngineSite, packages: PackageIndex) -> None:
+    :param environment: default: the package ``alpha``.
+    """
+
+    def __init__(self, site: EngineSite, packages: PackageIndex, environment: Environment | None = None) -> None:
         site.connect(network=index.NETWORK, index_url=packages.url)
-        environment = Environment("alpha")
-        environment.python.conda_dependencies = CondaDependencies.create(pip_packages=["alpha"])
+        if environment is None:
+            environment = Environment("alpha")
+            environment.python.conda_dependencies = CondaDependencies.create(pip_packages=["alpha"])
         self._site, self._environment = site, environment
         self._pool = ThreadPoolExecutor(1)
         self._record = self._pool.submit(self.record)
@@ -206,3 +211,28 @@ def test_a_build_ends_with_its_engine_and_the_next_run_builds_anew(site: EngineS
     packages.gate.set()
     again = building.record()
     assert again["status"] == "Completed", again
+
+
+def killed(engine: PrivateEngine) -> None:
+    """Kill it and start it anew. It leaves the container of a Dockerfile's step then, which has no label of ours."""
+    engine.kill()
+    engine.start()
+
+
+@pytest.mark.parametrize("cut", [PrivateEngine.restart, killed])
+def test_a_dockerfile_whose_engine_goes_in_the_middle_is_built_by_the_same_submission(
+    cut: Callable[[PrivateEngine], None], site: EngineSite, packages: PackageIndex, base_image_name: str
+) -> None:
+    before = containers(site.engine)
+    wheel = f"{packages.url}/alpha/alpha-1.0-py3-none-any.whl"
+    step = f"from urllib.request import urlopen as o; open('/alpha.py', 'wb').write(o('{wheel}').read()[:0])"
+    dockerfile = f'FROM {base_image_name}\nENV PYTHONPATH=/\nRUN python3 -c "{step}"\n'
+    building = Building(site, packages, Environment.from_dockerfile("alpha", dockerfile))
+    cut(site.engine)
+    packages.gate.set()
+    record = building.end()
+    assert record["status"] == "Completed", record
+    for kind in ("run", "build"):
+        site.until_none(kind)
+    if cut is not killed:
+        assert containers(site.engine) == before
