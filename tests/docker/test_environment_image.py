@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import docker
 import pytest
 
-from airflow_provider.scriptrun import Environment, Experiment, ScriptRunConfig, Workspace
+from airflow_provider.scriptrun import CondaDependencies, Environment, Experiment, ScriptRunConfig, Workspace
+from tests.airflow.project import until
+from tests.docker import index
+from tests.docker.leaks import LABEL
+from tests.docker.package_index import PackageIndex
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.slow]
 
@@ -41,3 +47,36 @@ def test_a_script_runs_as_the_user_whom_its_image_names(
     environment.python.user_managed_dependencies = True
     flavour, _, number = run(source, environment, connection, tmp_path / "workspace").split()
     assert (flavour, number != "0") == ("None", True)
+
+
+@pytest.mark.parametrize(
+    ("variant", "user"), [("other-user", "1000"), ("failing-entrypoint", "0"), ("no-shell", "0"), ("volume", "0")]
+)
+def test_packages_are_installed_on_an_image_whatever_it_is_for(
+    variant: str, user: str, source: Path, name_engine: Callable[..., str], image: Callable[[str], str], tmp_path: Path,
+    docker_client: docker.DockerClient, store: str,
+) -> None:  # fmt: skip
+    environment = Environment("alpha")
+    environment.docker.base_image = image(variant)
+    environment.python.conda_dependencies = CondaDependencies.create(pip_packages=["alpha"])
+    (source / "main.py").write_text("import alpha, os; print(os.getuid())")
+    began = time.time()
+    with PackageIndex(tmp_path / "index", {"alpha": "1.0"}) as packages:
+        connection = name_engine(network=index.NETWORK, index_url=packages.url)
+        assert run(source, environment, connection, tmp_path / "workspace").split() == [user]
+        assert packages.wheels == ["alpha-1.0-py3-none-any.whl"]
+    volumes = volumes_at(docker_client, store, "/data", began)
+    assert len(volumes) == (2 if variant == "volume" else 0), "of the build and of the run"
+    until(lambda: not volumes & {volume.name for volume in docker_client.volumes.list()}, "the volumes' end")
+
+
+def volumes_at(client: docker.DockerClient, store: str, path: str, since: float) -> set[str]:
+    """Return the volumes that containers of ours have had there, which other tests' containers do as well."""
+    events = list(client.events(since=since, until=time.time(), decode=True, filters={"type": ["container", "volume"]}))
+    ours = {event["Actor"]["ID"] for event in events if event["Actor"]["Attributes"].get(LABEL) == store}
+    mounted = [event["Actor"] for event in events if (event["Type"], event["Action"]) == ("volume", "mount")]
+    return {
+        volume["ID"]
+        for volume in mounted
+        if volume["Attributes"]["container"] in ours and volume["Attributes"]["destination"] == path
+    }
