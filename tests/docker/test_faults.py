@@ -167,6 +167,18 @@ def test_an_image_without_a_working_python_is_refused_and_no_container_is_left(
     machine.until_none("run")
 
 
+@pytest.mark.parametrize("variant", ["no-python", "broken-python"])
+def test_a_base_image_without_a_working_python_is_named_by_a_check_and_no_container_is_left(
+    variant: str, connect: Callable[..., ComputeTarget], machine: Engine, image: Callable[[str], str]
+) -> None:
+    with connect(base_image=image(variant)) as target, pytest.raises(TargetRefusedError) as caught:
+        target.check()
+    message = str(caught.value)
+    assert f"No container of the image {image(variant)} starts on" in message
+    assert "Python 3.8 or later: name another base_image or interpreter in the connection" in message
+    machine.until_none("keeper")
+
+
 def test_an_image_that_does_not_exist_is_named(client: Client) -> None:
     environment = {**DEFAULT_ENVIRONMENT, "image": {"reference": "localhost:1/no/such:image"}}
     with pytest.raises(TargetRefusedError, match=r"localhost:1/no/such:image cannot be fetched"):

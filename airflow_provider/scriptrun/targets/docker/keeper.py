@@ -24,6 +24,8 @@ from airflow_provider.scriptrun.targets.install import PYTHON_OPTIONS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_provider.scriptrun.targets.docker.images import Image
+
 #: Where the volume is in every container of ours.
 ROOT = "/scriptrun"
 #: The keeper leaves after so long without a session.
@@ -103,7 +105,7 @@ class Keeper:
     """
 
     def __init__(
-        self, engine: Engine, volume: str, interpreter: str, image: Callable[[], str], *, known: str | None = None
+        self, engine: Engine, volume: str, interpreter: str, image: Callable[[], Image], *, known: str | None = None
     ) -> None:
         self._engine, self._volume, self._interpreter, self._image = engine, volume, interpreter, image
         self._lock = threading.Lock()
@@ -132,7 +134,7 @@ class Keeper:
 
     def _started(self) -> str:
         image = self._image()
-        digest = hashlib.sha256(f"{image}\0{self._interpreter}\0{PROGRAM}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{image.id}\0{self._interpreter}\0{PROGRAM}".encode()).hexdigest()
         name = f"{self._volume}-keeper-{digest[:12]}"
         began, deaths = time.monotonic(), 0
         while not self._is_running(name):
@@ -151,7 +153,7 @@ class Keeper:
         document = self._engine.container(name)
         return document is not None and bool(document["State"]["Running"])
 
-    def _start(self, name: str, image: str, *, is_old: bool) -> bool:
+    def _start(self, name: str, image: Image, *, is_old: bool) -> bool:
         """Start it, unless another one does; return whether it has come so far, or whether nobody knows.
 
         :param is_old: whether one that was made and not started is left by somebody who died.
@@ -159,13 +161,13 @@ class Keeper:
         self._make_volume()
         engine_name = str(self._engine.call("its description", lambda client: client.info()).get("Name") or "")
         try:
-            self._engine.call(f"the container {name}", lambda client: self._create(client, name, image, engine_name))
+            self._engine.call(f"the container {name}", lambda client: self._create(client, name, image.id, engine_name))
             answer, errors = self._begun(name)
         except EngineFullError:
             self._remove_dead(name, ("created", "exited", "dead"))
             raise
         except EngineError as error:
-            if error.code in (CONFLICT, NOT_FOUND) and self._engine.image(image):
+            if error.code in (CONFLICT, NOT_FOUND) and self._engine.image(image.id):
                 time.sleep(PAUSE_S)  # somebody else makes it, or it is on its way out
                 self._remove_dead(name, ("created", "exited", "dead") if is_old else ("exited", "dead"))
                 return True
@@ -198,9 +200,9 @@ class Keeper:
             return full(self._engine.name, what, why)
         return TargetRefusedError(what, why=why, advice="Is its disk mounted for reading alone, or another user's?")
 
-    def _useless(self, image: str, why: str | None) -> TargetRefusedError:
+    def _useless(self, image: Image, why: str | None) -> TargetRefusedError:
         return TargetRefusedError(
-            f"No container of the image {image} starts on {self._engine.name}",
+            f"No container of the image {image.name} starts on {self._engine.name}",
             why=why,
             advice=f"The image needs {self._interpreter}, a Python 3.8 or later: name another base_image or "
             "interpreter in the connection.",

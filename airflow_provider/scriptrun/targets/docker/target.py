@@ -77,7 +77,7 @@ class DockerTarget(HostTarget):
             self.engine,
             connection.volume,
             connection.interpreter,
-            lambda: self.images.get(connection.base_image).id,
+            lambda: self.images.get(connection.base_image),
             known=lately.get(_KEEPER),
         )
         self.launcher = Launcher(self.engine, self.keeper, connection.volume)
