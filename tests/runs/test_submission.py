@@ -644,6 +644,20 @@ def test_a_targets_own_package_index_stands_in_for_the_settings(world):
     assert world.target.request.environment["index"]["url"] == "https://there/simple"
 
 
+def test_a_targets_own_authority_stands_in_for_the_settings(world):
+    places = {}
+    for where in ("everywhere", "there"):
+        places[where] = world.folder / f"{where}.pem"
+        places[where].write_text(f"-----BEGIN CERTIFICATE-----\n{where}\n")
+    world.surroundings.settings = replace(world.surroundings.settings, ca_file=str(places["everywhere"]))
+    environment = Environment(python={"conda_dependencies": {"pip_packages": ["six"]}})
+    world.submit(environment=environment)
+    assert world.target.request.environment["delivery"]["ca"] == places["everywhere"].read_text()
+    world.target.ca_file = str(places["there"])
+    world.submit(environment=environment, run_id="r2")
+    assert world.target.request.environment["delivery"]["ca"] == places["there"].read_text()
+
+
 def test_a_registrys_password_is_looked_up_and_travels_among_the_secrets(world):
     world.target.target_type = "docker"
     registry = ContainerRegistry(address="r.example.com", username="robot", password="conn:registry/password")
