@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -53,8 +55,9 @@ def build_log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFix
 def submit(experiment: Experiment, tmp_path: Path) -> Submit:
     """Run a script that says which flavour its image has, and wait for its end."""
 
-    def submit(environment: AnyEnvironment) -> Run:
-        config = ScriptRunConfig(tmp_path / "code", script="main.py", environment=environment, compute_target="engine")
+    def submit(environment: AnyEnvironment, **fields: Any) -> Run:
+        code = tmp_path / "code"
+        config = ScriptRunConfig(code, script="main.py", environment=environment, compute_target="engine", **fields)
         run = experiment.submit(config)
         run.wait_for_completion(raise_on_error=False)
         return run
@@ -92,6 +95,42 @@ def test_what_a_build_prints_is_in_the_log_of_the_task(
     dockerfile = f"FROM {base_image_name}\nRUN echo here I am && echo vanilla > /flavour\n"
     submit(Environment.from_dockerfile("flavoured", dockerfile))
     assert "build: here I am" in build_log.text
+
+
+def test_no_secret_of_ours_reaches_a_dockerfile(
+    name_engine: Callable[..., str],
+    submit: Submit,
+    docker_client: docker.DockerClient,
+    store: str,
+    base_image_name: str,
+    build_log: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name_engine(
+        network="none",
+        index_url="http://robot:pw-of-index@localhost:9/simple",
+        proxies={"http": "http://me:pw-of-proxy@localhost:9", "https": "http://localhost:9"},
+    )
+    (tmp_path / "config.json").write_text('{"proxies": {"default": {"ftpProxy": "http://you:pw-of-user@localhost:9"}}}')
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW_VAR_TOKEN", "pw-of-script")
+    (tmp_path / "requirements.txt").write_text("# nothing to fetch\n")
+    (tmp_path / "code/main.py").write_text("import os; print(os.environ['TOKEN'])")
+    dockerfile = f"FROM {base_image_name}\nRUN env > /env\n"
+    environment = Environment.from_dockerfile("all", dockerfile, pip_requirements=tmp_path / "requirements.txt")
+    assert said(submit(environment, secret_variables={"TOKEN": "var:TOKEN"})) == "pw-of-script"
+    identifiers = made(docker_client, store)
+    assert len(identifiers) == 2
+    for one in identifiers:
+        seen = docker_client.containers.run(one, ["cat", "/env"], remove=True).decode()
+        assert "http_proxy=http://localhost:9\n" in seen
+        assert "HTTPS_PROXY=http://localhost:9\n" in seen
+        seen += json.dumps([docker_client.api.inspect_image(one), docker_client.api.history(one)])
+        assert "pw-of" not in seen
+    told = {(one.created, one.getMessage()) for one in build_log.records if "credentials" in one.getMessage()}
+    ((_, message),) = told
+    assert message == "it is built without the credentials in HTTP_PROXY, http_proxy: a layer could keep them"
 
 
 def test_a_build_context_is_built_again_when_one_of_its_files_changes_and_only_then(

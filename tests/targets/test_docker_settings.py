@@ -8,6 +8,7 @@ import pytest
 
 from airflow_provider.scriptrun.errors import ConfigurationError
 from airflow_provider.scriptrun.runs.surroundings import ConnectionFields
+from airflow_provider.scriptrun.targets.docker import proxies
 from airflow_provider.scriptrun.targets.docker.settings import (
     DEFAULT_BASE_IMAGE,
     OWN_SOCKET,
@@ -82,6 +83,26 @@ def test_proxies_are_variables_in_both_cases():
         "NO_PROXY": "localhost",
         "no_proxy": "localhost",
     }
+
+
+@pytest.mark.parametrize(
+    ("written", "login", "bare"),
+    [
+        ("http://proxy:3128", None, "http://proxy:3128"),
+        ("proxy:3128", None, "proxy:3128"),
+        ("http://me:pw@proxy:3128/", "me:pw", "http://proxy:3128/"),
+        ("http://token@proxy", "token", "http://proxy"),
+        ("me:pw@proxy:3128", "me:pw", "proxy:3128"),
+        ("token@proxy:3128", "token", "proxy:3128"),
+        ("http://me:p@ss/w://rd@proxy", "me:p@ss/w://rd", "http://proxy"),
+    ],
+)
+def test_a_proxy_with_credentials_is_a_secret(written, login, bare):
+    found = read(proxies={"https": written, "no": "localhost"}).proxies
+    assert proxies.credentials(found) == ({login} if login else set())
+    assert proxies.secret(found) == ({"HTTPS_PROXY": written, "https_proxy": written} if login else {})
+    both = {"HTTPS_PROXY": bare, "https_proxy": bare, "NO_PROXY": "localhost", "no_proxy": "localhost"}
+    assert proxies.without_credentials(found) == both
 
 
 def test_the_rest_is_taken_as_it_is():

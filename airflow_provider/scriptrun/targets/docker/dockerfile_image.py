@@ -23,7 +23,7 @@ from airflow_provider.scriptrun.environments.build_context import BuildContext
 from airflow_provider.scriptrun.errors import ConfigurationError
 from airflow_provider.scriptrun.supervisor.protocol.canonical import canonical_json, digest
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason
-from airflow_provider.scriptrun.targets.docker import sharing
+from airflow_provider.scriptrun.targets.docker import proxies, sharing
 from airflow_provider.scriptrun.targets.docker.dial import Severable
 from airflow_provider.scriptrun.targets.docker.dockerfile import base_images
 from airflow_provider.scriptrun.targets.docker.engine import Engine, EngineError, full, is_full
@@ -98,6 +98,8 @@ class DockerfileImages:
         """Build it, all of its steps ``anew`` if so; return what the engine printed."""
         begun, output = time.monotonic(), _Output()
         log.info("building the image of a Dockerfile, %s", tag)
+        if bare := proxies.secret(self._target.connection.proxies):
+            log.warning("it is built without the credentials in %s: a layer could keep them", ", ".join(bare))
         dial = Severable(self._target.engine.dial)
         work = threading.Thread(target=self._build, args=(dial, named, tag, anew, output), daemon=True)
         work.start()
@@ -139,7 +141,7 @@ class DockerfileImages:
                             fileobj=archive, custom_context=True, dockerfile=named.get("dockerfile_path") or _NAME,
                             tag=tag, rm=True, forcerm=True, decode=True, nocache=anew,
                             platform=named.get("platform"), network_mode=connection.limits.get("network"),
-                            buildargs=dict(connection.proxies),
+                            buildargs=proxies.without_credentials(connection.proxies), use_config_proxy=False,
                         )
                     ),
                 )  # fmt: skip
