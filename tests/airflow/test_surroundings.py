@@ -12,6 +12,7 @@ from airflow.sdk._shared.secrets_masker import _secrets_masker, redact
 
 from airflow_provider.scriptrun.errors import ConfigurationError
 from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
+from airflow_provider.scriptrun.targets.registry import open_target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,6 +84,18 @@ def test_what_a_connection_keeps_secret_is_masked_line_by_line_and_the_rest_is_n
     assert redact("say correct-horse") == "say ***"
     assert redact("say two-line") == "say ***"
     assert redact("say /data/runs") == "say /data/runs"
+
+
+def test_the_password_in_a_proxy_of_an_opened_connection_is_masked(
+    surroundings: AirflowSurroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxies = {"http": "http://me:correct%2Fhorse@proxy:3128", "https": "me:battery@proxy:3128", "no": "example.com"}
+    document = {"conn_type": "scriptrun_docker", "extra": {"proxies": proxies}}
+    monkeypatch.setenv("AIRFLOW_CONN_ENGINE", json.dumps(document))
+    open_target("engine", surroundings).close()
+    for password in ("correct%2Fhorse", "correct/horse", "battery"):
+        assert redact(f"say {password}") == "say ***"
+    assert redact("me at proxy:3128, not example.com") == "me at proxy:3128, not example.com"
 
 
 def test_a_variable_that_holds_no_connection_is_not_called_missing(

@@ -1,4 +1,7 @@
-"""A package index of our own (PEP 503) on this machine, for containers in its network: may want a login, and wait."""
+"""A package index of our own (PEP 503) on this machine, for containers in its network: may want a login, and wait.
+
+It is a proxy, too, to itself, whatever the host that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from tests.supervisor.environment_target import make_wheel
 
@@ -31,6 +34,7 @@ class PackageIndex:
             (wheel.parent / "index.html").write_text(f'<!DOCTYPE html><a href="{wheel.name}">{wheel.name}</a>')
         self.login = ":".join(login) if login else ""
         self.wheels: list[str] = []  #: those that were asked for, in order
+        self.proxied: list[str | None] = []  #: with which authorization a proxy was asked, in order
         self.gate, self.reached = threading.Event(), threading.Event()
         self.gate.set()
         handler = functools.partial(_Handler, self, directory=str(folder))
@@ -38,7 +42,12 @@ class PackageIndex:
         self._thread = threading.Thread(target=self._server.serve_forever)
         self._thread.start()
         user = "".join(f"{quote(part, safe='')}{mark}" for part, mark in zip(login, ":@", strict=True)) if login else ""
-        self.url = f"http://{user}127.0.0.1:{self._server.server_port}/simple"
+        self.url = f"http://{user}{self.address}/simple"
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return f"127.0.0.1:{self._server.server_port}"
 
     @property
     def authorization(self) -> str:
@@ -72,6 +81,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         super().__init__(*arguments, directory=directory)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
+        if self.path.startswith("http://"):
+            self._index.proxied.append(self.headers.get("Proxy-Authorization"))
+            self.path = urlsplit(self.path).path
         if self._index.login and self.headers.get("Authorization") != f"Basic {self._index.authorization}":
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="index"')

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import docker
 import pytest
@@ -32,6 +33,8 @@ pytestmark = [pytest.mark.needs("docker"), pytest.mark.slow]
 
 #: With what an address writes in another way.
 PASSWORD, TOKEN = "s3cr3t/pass word", "t0ken-of-the-script"
+PROXY_PASSWORD = "pr0xy/pass word"
+PROXY_LOGIN = f"me:{quote(PROXY_PASSWORD, safe='')}"
 #: A package of each requirement of the curated environment ``tabular``.
 TABULAR = {"numpy": "2.0.0", "pandas": "2.2.0", "pyarrow": "17.0.0"}
 READ_BYTES = 1024 * 1024
@@ -267,8 +270,19 @@ def test_what_a_killed_workers_build_has_made_is_used_by_the_next_one(
     assert builds_of(client, store) == []
 
 
+def test_packages_are_installed_through_the_proxy_of_a_connection(
+    name_engine: Callable[..., str], packages: PackageIndex, tmp_path: Path
+) -> None:
+    elsewhere = packages.url.replace(packages.address, "packages.invalid")
+    name_engine(network=index.NETWORK, index_url=elsewhere, proxies={"http": f"http://{packages.address}"})
+    record = Site(tmp_path).record(alpha(), "import os; print(os.environ['http_proxy'])")
+    assert record["status"] == "Completed", record
+    assert set(packages.proxied) == {None}
+    assert Path(record["log"]["uri"]).read_text() == f"http://{packages.address}\n"
+
+
 def test_no_secret_is_in_an_image_its_history_a_container_or_the_volume(
-    site: Site,
+    name_engine: Callable[..., str],
     packages: PackageIndex,
     client: docker.DockerClient,
     engine: str,
@@ -277,11 +291,19 @@ def test_no_secret_is_in_an_image_its_history_a_container_or_the_volume(
     monkeypatch: pytest.MonkeyPatch,
     base_image_name: str,
 ) -> None:
+    proxies = {"http": f"http://{PROXY_LOGIN}@{packages.address}", "no": "localhost"}
+    name_engine(network=index.NETWORK, index_url=packages.url, proxies=proxies)
+    site = Site(tmp_path)
+    of_user = {"proxies": {"default": {"httpsProxy": f"http://{PROXY_LOGIN}@{packages.address}"}}}
+    (tmp_path / "config.json").write_text(json.dumps(of_user))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     monkeypatch.setenv("AIRFLOW_VAR_TOKEN", TOKEN)
     hold = tmp_path / "hold"
     hold.mkdir()
     script = (
-        "import os, time, alpha\nassert os.environ['TOKEN']\nopen('/hold/up', 'w').close()\n"
+        "import os, time, alpha\nassert os.environ['TOKEN']\n"
+        "assert '@' in os.environ['http_proxy'] and os.environ['NO_PROXY'] == 'localhost'\n"
+        "open('/hold/up', 'w').close()\n"
         "while not os.path.exists('/hold/go'): time.sleep(0.01)\n"
     )
     fields = {
@@ -305,6 +327,7 @@ def test_no_secret_is_in_an_image_its_history_a_container_or_the_volume(
         finally:
             (hold / "go").touch()
         assert record.result()["status"] == "Completed", record.result()
+    assert set(packages.proxied) == {f"Basic {basic(f'me:{PROXY_PASSWORD}')}"}
     (tag,) = images_of(client, store)
     said += [json.dumps(client.api.inspect_image(tag)), json.dumps(client.api.history(tag))]
     assert "scriptrun.kind" in said[0]
@@ -318,7 +341,13 @@ def test_no_secret_is_in_an_image_its_history_a_container_or_the_volume(
 
 def forms(packages: PackageIndex) -> list[str]:
     """Return what a secret may look like."""
-    return [PASSWORD, packages.url.partition("//")[2].partition("@")[0], packages.authorization, TOKEN]
+    index_login = packages.url.partition("//")[2].partition("@")[0]
+    of_proxy = [PROXY_PASSWORD, PROXY_LOGIN, basic(f"me:{PROXY_PASSWORD}")]
+    return [PASSWORD, index_login, packages.authorization, TOKEN, *of_proxy]
+
+
+def basic(login: str) -> str:
+    return base64.b64encode(login.encode()).decode()
 
 
 def found_in(command: list[str], texts: list[str]) -> list[str]:

@@ -187,6 +187,13 @@ def test_every_form_of_a_secret_is_replaced_in_what_a_tool_prints(capfd):
         assert capfd.readouterr().out == "before **** after\n"
 
 
+def test_the_password_of_a_proxy_is_replaced_with_its_address_and_without():
+    needles = needles_of([f"http://{USER}@proxy:3128"])
+    basic = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+    for form in (f"http://{USER}@proxy:3128", USER, PASSWORD, QUOTED, basic):
+        assert scrub(form.encode(), needles) == b"****"
+
+
 def test_a_short_secret_does_not_eat_the_log():
     assert scrub(b"a banana", needles_of(["a"])) == b"a banana"
 

@@ -6,12 +6,12 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from airflow_provider.scriptrun.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 #: A query parameter with such a name makes the whole query a credential: a shared access signature, a token.
 _SECRET_PARAMETER = re.compile(r"sig|token|secret|passw|pwd|key|credential|auth", re.IGNORECASE)
@@ -83,6 +83,13 @@ class Vault:
         name = f"SCRIPTRUN_{kind}_{hashlib.sha256(url.encode()).hexdigest()[:12].upper()}"
         self.secrets[name] = value
         return name
+
+
+def spellings(secrets: Iterable[str]) -> tuple[str, ...]:
+    """Return every text that no log may show: the secrets, and the passwords within them, quoted and not."""
+    found = {text for value in secrets for text in (value, unquote(value))}
+    passwords = {text.partition(":")[2] for text in found if ":" in text}
+    return tuple(sorted(text for text in found | passwords if text))
 
 
 def _holds_secret(query: str) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from airflow_provider.scriptrun.environments import recipe as recipes
-from airflow_provider.scriptrun.environments.credentials import Vault
+from airflow_provider.scriptrun.environments.credentials import Vault, spellings
 from airflow_provider.scriptrun.environments.reading import read_recipe
 from airflow_provider.scriptrun.errors import ConfigurationError
 
@@ -38,10 +37,8 @@ class EnvironmentPlan:
 
     @property
     def confidential(self) -> tuple[str, ...]:
-        """Every text that no log may show: the secrets, and the passwords within them, quoted and not."""
-        spellings = {text for value in self.secrets.values() for text in (value, unquote(value))}
-        passwords = {text.partition(":")[2] for text in spellings if ":" in text}
-        return tuple(sorted(text for text in spellings | passwords if text))
+        """Every text that no log may show."""
+        return spellings(self.secrets.values())
 
 
 def plan(

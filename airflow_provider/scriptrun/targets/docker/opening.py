@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from airflow_provider.scriptrun.environments.credentials import spellings
 from airflow_provider.scriptrun.targets import connection_fields as fields
+from airflow_provider.scriptrun.targets.docker import proxies
 from airflow_provider.scriptrun.targets.docker.dial import CommandDial, Dial, TcpDial, UnixDial
 from airflow_provider.scriptrun.targets.docker.settings import OWN_SOCKET, DockerConnection
 from airflow_provider.scriptrun.targets.docker.target import DockerTarget
@@ -18,8 +20,13 @@ if TYPE_CHECKING:
 def open_docker(
     connection: ConnectionLike, surroundings: TargetSurroundings, host_id: str | None, version: str | None
 ) -> DockerTarget:
-    """Return the target of a connection; nothing is contacted yet. Raises :class:`ConfigurationError`."""
+    """Return the target of a connection, the credentials in whose proxies the masker knows by then.
+
+    Nothing is contacted yet. Raises :class:`ConfigurationError`.
+    """
     read = DockerConnection.read(connection)
+    for text in spellings(proxies.credentials(read.proxies)):
+        surroundings.mask(text)
     return DockerTarget(
         read,
         dial(read, surroundings),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider.scriptrun.errors import ProtocolError
 from airflow_provider.scriptrun.targets import parse
 from airflow_provider.scriptrun.targets.archive import supervisor_archive
-from airflow_provider.scriptrun.targets.docker import options
+from airflow_provider.scriptrun.targets.docker import options, proxies
 from airflow_provider.scriptrun.targets.docker.begun import has_begun
 from airflow_provider.scriptrun.targets.docker.containers import Box, Launcher
 from airflow_provider.scriptrun.targets.docker.engine import Engine
@@ -155,7 +155,13 @@ class _Contained(Starting):
         document["tools"] = self._offers()
         registry = (self._request.environment.get("image") or {}).get("registry") or {}
         document["secret_environment"].pop(registry.get("secret"), None)  # the engine alone needs it
-        document["launch"] = {**document["launch"], "contained": True, "inherit": ["*"]}
+        launch = {**document["launch"], "contained": True, "inherit": ["*"]}
+        secret = proxies.secret(self._target.connection.proxies)
+        hidden = {name: value for name, value in launch["variables"].items() if secret.get(name) == value}
+        launch["variables"] = {name: value for name, value in launch["variables"].items() if name not in hidden}
+        launch["secret_variables"] = {**hidden, **launch["secret_variables"]}
+        document["secret_environment"].update(hidden)  # for what installs packages
+        document["launch"] = launch
         return document
 
     def _offers(self) -> dict[str, Any]:

@@ -76,11 +76,13 @@ def run(
 def needles_of(secrets: Iterable[str]) -> List[bytes]:
     """Return every form in which a value of ``secrets`` could be printed, longest first.
 
-    A value ``user:password`` is also looked for as the password alone, unquoted, and as a Basic authorization.
+    A value ``user:password``, alone or in a URL, is also looked for as the password alone, unquoted, and as a Basic
+    authorization.
     """
     found = set()
     for secret in secrets:
-        spellings = (secret, unquote(secret))
+        user = secret.partition("://")[2].rpartition("@")[0]
+        spellings = [text for whole in (secret, user) for text in (whole, unquote(whole))]
         forms = set(spellings)
         for text in spellings:
             forms.add(base64.b64encode(text.encode("utf-8", "surrogateescape")).decode("ascii"))
