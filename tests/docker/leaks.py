@@ -16,7 +16,7 @@ from tests.network import owner
 LABEL = "scriptrun.volume"
 _PREFIX = "scriptrun-test-"
 #: From the end of a run, or of a build, to that of its container, on a busy machine.
-_GONE_S, _PAUSE_S = 15.0, 0.05
+GONE_S, _PAUSE_S = 30.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Leaks:
 
     def clear(self, volume: str) -> None:
         """Remove all of a volume; no container of a run or a build outlives its tests, but for a moment."""
-        deadline = time.monotonic() + _GONE_S
+        deadline = time.monotonic() + GONE_S
         while (left := self._working(volume)) and time.monotonic() < deadline:
             time.sleep(_PAUSE_S)
         self.remove(self.found(volume))

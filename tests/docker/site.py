@@ -14,14 +14,12 @@ from typing import Any
 from airflow_provider.scriptrun import DockerConfiguration, Run
 from tests.conformance.client import Client
 from tests.docker.engine import PrivateEngine
-from tests.docker.leaks import Leaks, new_volume
+from tests.docker.leaks import GONE_S, Leaks, new_volume
 from tests.ssh.watched import MODEL, PATIENCE_S, SCRIPT, Watching, whole_log
 from tests.ssh.worker import Worker
 
 #: The id of the connection to it.
 NAME = "engine"
-#: From the end of a run to that of its container, on a busy machine.
-GONE_S = 30.0
 _PAUSE_S = 0.05
 
 
