@@ -190,6 +190,31 @@ def test_the_steps_before_one_that_fails_leave_no_image(
     assert docker_client.images.get(base_image_name)
 
 
+def test_those_who_waited_for_a_build_that_failed_go_on_from_its_steps_and_the_last_one_leaves_no_image(
+    submit: Submit,
+    docker_client: docker.DockerClient,
+    store: str,
+    base_image_name: str,
+    build_log: pytest.LogCaptureFixture,
+) -> None:
+    before = nameless(docker_client)
+    text = f"FROM {base_image_name}\nRUN echo first step\nRUN sleep 3600 # {store}\n"
+
+    def said(line: str) -> int:
+        return len({r.created for r in build_log.records if r.getMessage() == line})
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        submitted = [pool.submit(submit, Environment.from_dockerfile("failing", text)) for _ in range(AT_ONCE)]
+        until(lambda: said("waiting for an image, which another run makes") == AT_ONCE - 1)
+        for left in range(AT_ONCE, 0, -1):
+            (sleeper,) = until(lambda: sleepers(docker_client, store))
+            docker_client.api.kill(sleeper)
+            until(lambda left=left: sum(one.done() for one in submitted) > AT_ONCE - left)
+    assert {one.result().record["reason"] for one in submitted} == {"environment"}
+    assert said("build: first step") == 1
+    assert [names for names in nameless(docker_client) - before if "echo first step" in names] == []
+
+
 def nameless(docker_client: docker.DockerClient) -> set[str]:
     """What made the images that nobody has named."""
     dangling = docker_client.images.list(filters={"dangling": True})
@@ -200,9 +225,9 @@ def test_the_time_that_a_build_takes_is_that_of_the_environment(
     submit: Submit, store: str, base_image_name: str
 ) -> None:
     for end, status in (("true", "Completed"), ("false", "Failed")):
-        text = f"FROM {base_image_name}\nRUN echo vanilla > /flavour; sleep 1; {end} # {store}\n"
+        text = f"FROM {base_image_name}\nRUN echo vanilla > /flavour; sleep 2; {end} # {store}\n"
         record = submit(Environment.from_dockerfile("slow", text)).record
-        assert (record["status"], record["phases"]["environment"] >= 1) == (status, True), record
+        assert (record["status"], record["phases"]["environment"] >= 2) == (status, True), record
 
 
 def test_a_dockerfile_that_is_none_ends_the_run_for_good(submit: Submit, base_image_name: str) -> None:
@@ -307,8 +332,10 @@ def sleepers(docker_client: docker.DockerClient, store: str) -> list[object]:
     return [one for one in docker_client.api.containers() if store in one["Command"]]
 
 
-def until(happens: Callable[[], object]) -> None:
+def until(happens: Callable[[], Any]) -> Any:
+    """Return what comes true."""
     deadline = time.monotonic() + PATIENCE_S
-    while not happens():
+    while not (found := happens()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return found

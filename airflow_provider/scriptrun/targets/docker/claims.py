@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.targets.session import Session
 
 _PAUSE_S = 0.1
+#: By then whoever waits for an image has seen that nobody makes it any more, over a slow connection too.
+_SETTLE_S = 1.0
 _NOTHING = Printed()
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,16 @@ class Claims:
             time.sleep(_PAUSE_S)
         with Claim(self._session, key) as claim:
             yield None if is_there() else claim
+
+    @contextlib.contextmanager
+    def left_over(self, key: str) -> Iterator[bool]:
+        """Give whether nobody who waited goes on with an image that was not made; nobody begins to meanwhile."""
+        time.sleep(_SETTLE_S)
+        if not self._session.ask({"op": "claim_image", "key": key}).get("ours"):
+            yield False
+            return
+        with Claim(self._session, key):
+            yield True
 
     def refuse_cancelled(self, printed: Printed = _NOTHING) -> None:
         """Raise :class:`NotMade` when the run was cancelled.

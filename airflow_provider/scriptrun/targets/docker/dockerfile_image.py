@@ -1,8 +1,8 @@
 """An image of a Dockerfile: built once through the engine's build API, by whoever holds the claim to it.
 
 The build is the worker's: it ends with it, and the next one goes on from the steps that the engine has kept. Those of
-a build that fails are removed, as no name leads to them by which anybody would. What a Dockerfile says is a user's, and
-sees no secret of ours. Its image has no labels of ours: each would be a step more.
+a build that fails are removed by the last one who wanted it, as no name leads to them by which anybody would. What a
+Dockerfile says is a user's, and sees no secret of ours. Its image has no labels of ours: each would be a step more.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class DockerfileImages:
 
     def __init__(self, target: DockerTarget, claims: Claims) -> None:
         self._target, self._claims = target, claims
+        self._failed_steps: list[str] = []
 
     def image(self, request: StartRequest) -> tuple[Image, str]:
         """Return the image of the request's Dockerfile, built first where it is missing, and what that printed.
@@ -73,7 +74,11 @@ class DockerfileImages:
         tag = image_tag(self._target.connection.volume, BASE, key)
         found, output = images.find(tag), ""
         if found is None or request.environment["delivery"].get("refresh"):
-            found, output = self._made(named, key, tag, found, bases)
+            try:
+                found, output = self._made(named, key, tag, found, bases)
+            finally:
+                if self._failed_steps:
+                    self._remove_steps(key, bases)
         self._claims.use(key)
         return replace(found, digest=key), output
 
@@ -86,7 +91,7 @@ class DockerfileImages:
             if claim is None:
                 return images.named(tag), ""
             if before is not None or sharing.fetched(self._target.registry, tag) is None:
-                output = self._built(named, tag, bases, anew=before is not None)
+                output = self._built(named, tag, anew=before is not None)
                 sharing.publish(self._target.registry, tag)
             found = images.named(tag)
             claim.made(found.size - min((base.size for base in bases), default=0), time.time())
@@ -94,7 +99,7 @@ class DockerfileImages:
                 images.remove(before.id)
         return found, output
 
-    def _built(self, named: Mapping[str, Any], tag: str, bases: Sequence[Image], *, anew: bool) -> str:
+    def _built(self, named: Mapping[str, Any], tag: str, *, anew: bool) -> str:
         """Build it, all of its steps ``anew`` if so; return what the engine printed."""
         begun, output = time.monotonic(), _Output()
         log.info("building the image of a Dockerfile, %s", tag)
@@ -112,20 +117,24 @@ class DockerfileImages:
         if output.error is not None:
             raise output.error
         if output.failure is not None:
-            self._remove_steps(output.steps, bases)
+            self._failed_steps = output.steps
             if is_full(output.failure):
                 raise full(self._target.engine.name, "There is no space left for the image", output.failure)
             raise NotMade(Printed(output.text), _failure(output))
         log.info("the image was built in %.1f s", time.monotonic() - begun)
         return output.text
 
-    def _remove_steps(self, steps: Sequence[str], bases: Sequence[Image]) -> None:
-        """Remove the images of steps that have come to nothing; one that has a name, a container or a child stays."""
+    def _remove_steps(self, key: str, bases: Sequence[Image]) -> None:
+        """Remove the images of steps that have come to nothing; one that has a name, a container or a child stays.
+
+        Whoever waited for the image goes on from them, and removes them if that fails, too.
+        """
         spared = {base.id for base in bases}  # of which one may have been asked for by its id
-        for step in reversed(steps):
-            found = self._target.engine.image(step)
-            if found is not None and found["Id"] not in spared and not found["RepoTags"] and not found["RepoDigests"]:
-                self._target.images.remove(step, parents=False)  # below may be a user's own, without a name
+        with self._claims.left_over(key) as is_left_over:
+            for step in reversed(self._failed_steps if is_left_over else []):
+                found = self._target.engine.image(step)
+                if not (found is None or found["Id"] in spared or found["RepoTags"] or found["RepoDigests"]):
+                    self._target.images.remove(step, parents=False)  # below may be a user's own, without a name
 
     def _build(self, dial: Severable, named: Mapping[str, Any], tag: str, anew: bool, output: _Output) -> None:
         connection = self._target.connection
