@@ -56,13 +56,27 @@ class _Adapter(BaseHTTPAdapter):
         self._pool.close()
 
 
+class _Client(APIClient):
+    """Says nothing of the worker's user to an engine: not what ``~/.docker/config.json`` has of headers and logins.
+
+    Docker's client would send all of these logins along with a build.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._general_configs: dict[str, Any] = {}
+
+    def _set_auth_headers(self, headers: dict[str, Any]) -> None:
+        pass
+
+
 def new_client(dial: Dial, version: str, timeout: float) -> APIClient:
     """Return a client that speaks the newest version which both sides know.
 
     :param version: the newest that the engine speaks.
     """
     version = min(version, DEFAULT_DOCKER_API_VERSION, key=_numbers)
-    client = APIClient("http+unix:///var/run/docker.sock", version=version, timeout=int(timeout))
+    client = _Client("http+unix:///var/run/docker.sock", version=version, timeout=int(timeout))
     client.trust_env = False
     client.base_url = _URL
     client.mount("http+docker://", _Adapter(dial, timeout))
