@@ -244,6 +244,7 @@ def test_an_image_is_built_once_however_many_want_it_at_once(
         runs = list(pool.map(lambda _: submit(Environment.from_dockerfile("one", dockerfile)), range(AT_ONCE)))
     assert {said(run) for run in runs} == {"vanilla"}
     assert len({r.created for r in build_log.records if r.getMessage() == "build: begun"}) == 1
+    assert sorted(run.record["environment"]["reused"] for run in runs) == [False] + [True] * (AT_ONCE - 1)
 
 
 def test_packages_are_installed_on_the_image_of_a_dockerfile(

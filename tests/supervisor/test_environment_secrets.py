@@ -21,6 +21,9 @@ from airflow_provider.scriptrun.supervisor.environment.key import environment_ke
 from airflow_provider.scriptrun.supervisor.layout import Layout
 from tests.supervisor.environment_target import UV, make_wheel, plan_of, prepared_of, start_builder
 
+#: One of them looks at every process of the machine, another one prints what must be on no command line.
+pytestmark = pytest.mark.xdist_group("environment secrets")
+
 PASSWORD = "s3cr3t/pass word"
 QUOTED = "s3cr3t%2Fpass%20word"
 USER = f"me:{QUOTED}"

@@ -52,7 +52,7 @@ def _as_found(layout: Layout, plan: Dict[str, Any], interpreter: Interpreter, va
     return Prepared(
         key=found_key(plan, interpreter),
         kind=plan["kind"],
-        reused=True,
+        reused=bool(plan.get("reused", True)),  # no, where it is in an image that was built for this run
         lock_reused=True,
         interpreter=interpreter.executable,
         python=interpreter.version,

@@ -50,6 +50,8 @@ class Environments:
                 ready = self._packages.ready(request, base)
             except NotMade as error:
                 raise NotMade(replace(error.printed, output=output), error.failure) from None
+        if output:  # so something was built for this run
+            ready = replace(ready, document={**ready.document, "reused": False})
         ready = replace(ready, printed=replace(ready.printed, output=output))
         if ready.printed.document:
             self._prune(request)
