@@ -85,7 +85,10 @@ class Compose:
     def up(self) -> None:
         """Build and start it; return when it is healthy. Raises :class:`ComposeError`."""
         self.run("build")
-        self.run("up", "--detach")
+        try:
+            self.run("up", "--detach")
+        except ComposeError as error:
+            self._complain(str(error))
         deadline = time.monotonic() + HEALTHY_TIMEOUT_SECONDS
         while missing := self.unhealthy():
             if time.monotonic() > deadline:
@@ -134,9 +137,10 @@ class Compose:
             raise ComposeError("There is no container of this deployment")
         return found
 
-    def _complain(self, what: str, services: Sequence[str]) -> None:
+    def _complain(self, what: str, services: Sequence[str] = ()) -> None:
+        """Raise :class:`ComposeError` with the last lines of these services, or of all."""
         log = self.run("logs", "--no-color", f"--tail={_SHOWN_LOG_LINES}", *services)
-        raise ComposeError(f"{', '.join(services)}: {what}\n{log}")
+        raise ComposeError(f"{', '.join(services) or 'the deployment'}: {what}\n{log}")
 
 
 def new_secrets() -> dict[str, str]:

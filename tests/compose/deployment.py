@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 from scripts import docker_engine
@@ -38,6 +39,7 @@ class Deployment(AirflowApi):
         self.compose.make_settings(
             {
                 "COMPOSE_PROJECT_NAME": project,
+                "ADMIN_PASSWORD": f"-{secrets.token_urlsafe(12)}",  # one in 64 begins like an option
                 "AIRFLOW_PORT": str(free_port()),
                 "AIRFLOW_BASE_IMAGE": AIRFLOW_IMAGE,
                 "POSTGRES_IMAGE": SERVICES_IMAGE,

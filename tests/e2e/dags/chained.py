@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import DAG, Asset, Param
 
 from airflow_provider.scriptrun import ScriptRunConfig, ScriptRunOperator
 
-with DAG("chained", schedule=None, params={"folder": Param("", type="string")}):
+#: A busy scheduler hears late that a task deferred, and fails it if it is back by then.
+RETRIES = {"retry_delay": timedelta(seconds=1)}
+
+with DAG("chained", schedule=None, params={"folder": Param("", type="string")}, default_args=RETRIES):
     train = ScriptRunOperator(
         task_id="train",
         deferrable=True,
