@@ -1,4 +1,4 @@
-"""Workspaces on every kind of root, and a real S3 server."""
+"""Workspaces on every kind of root, a real S3 server, and the world of a submission."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import secrets
 import pytest
 
 from airflow_provider.scriptrun.runs.workspace import Workspace
+from tests.runs.world import World
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +69,9 @@ def full_disk(tmp_path):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)], check=True)
     yield str(folder)
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch) -> World:
+    """Fake targets, a source directory, and a way to submit."""
+    return World(tmp_path, monkeypatch)

@@ -4,57 +4,17 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
-import stat
-import subprocess
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from airflow_provider.scriptrun.snapshot import Bundle, GitFacts, git_facts, git_process, patch
+from airflow_provider.scriptrun.snapshot import Bundle, GitFacts, git_facts, git_process
+from tests.snapshot.repositories import change_everything, everything, git
 from tests.snapshot.trees import write
 
-
-@pytest.fixture(autouse=True)
-def _no_configuration_but_ours(monkeypatch, tmp_path):
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(write(tmp_path / "gitconfig", "[user]\nname=A\nemail=a@example.org\n")))
-
-
-def git(where: Path, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], cwd=where, check=True, capture_output=True, text=True, errors="surrogateescape"
-    ).stdout.strip()
-
-
-@pytest.fixture
-def repository(tmp_path):
-    """A repository with one commit on ``main``, a source directory ``code`` in it, and a folder beside."""
-    root = tmp_path / "repository"
-    root.mkdir()
-    git(root, "init", "--quiet", "--initial-branch=main")
-    write(root / "code/train.py", "print(1)\n")
-    write(root / "code/data.bin", bytes(range(256)) * 20)
-    write(root / "code/old.py", "old\n")
-    write(root / "beside/notes", "notes\n")
-    write(root / ".gitignore", "*.ignored\n")
-    git(root, "add", "--all")
-    git(root, "commit", "--quiet", "--message=first")
-    git(root, "remote", "add", "origin", "https://user:s3cr3t@example.org/team/code.git")
-    return root
-
-
-def everything(root: Path) -> dict[str, tuple[int, int, int]]:
-    """Return what would tell that anything in a folder was touched."""
-    facts = {}
-    for path in [root, *root.rglob("*")]:
-        found = path.lstat()
-        facts[str(path)] = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
-    return facts
+pytestmark = pytest.mark.usefixtures("own_git_configuration")
 
 
 def test_a_clean_repository_is_told_whole(repository):
@@ -65,45 +25,6 @@ def test_a_clean_repository_is_told_whole(repository):
         dirty=False,
         source="git",
     )
-
-
-def change_everything(repository: Path) -> None:
-    code = repository / "code"
-    write(code / "train.py", "print(2)\n")
-    write(code / "data.bin", bytes(range(256))[::-1] * 20)
-    (code / "old.py").unlink()
-    write(code / "new/untracked.py", "new\n")
-    write(code / "new/binary", bytes(range(255, -1, -1)))
-    write(code / "odd name\n\xe9", "odd\n")
-    (code / "link").symlink_to("train.py")
-    write(code / "tool", "#!/bin/sh\n").chmod(0o755)
-    write(code / "empty", "")
-    write(code / "staged.py", "staged\n")
-    git(repository, "add", "code/staged.py")
-    write(code / "big.ignored", "left out\n")
-
-
-def tree_of(folder: Path) -> dict[str, tuple[str, bytes]]:
-    found = {}
-    for path in folder.rglob("*"):
-        name = str(path.relative_to(folder))
-        if path.is_symlink():
-            found[name] = ("link", os.fsencode(os.readlink(path)))
-        elif path.is_file():
-            found[name] = ("tool" if path.stat().st_mode & stat.S_IXUSR else "file", path.read_bytes())
-    return found
-
-
-def test_a_patch_brings_a_clean_checkout_to_what_was_there(repository, tmp_path):
-    change_everything(repository)
-    facts = git_facts(repository / "code")
-    assert facts.dirty is True
-    assert facts.reason is None
-    copy = tmp_path / "copy"
-    git(tmp_path, "clone", "--quiet", str(repository), str(copy))
-    subprocess.run(["git", "apply", "--binary"], cwd=copy, input=facts.patch, check=True)
-    (repository / "code/big.ignored").unlink()
-    assert tree_of(copy / "code") == tree_of(repository / "code")
 
 
 def test_the_users_repository_is_left_as_it_was(repository):
@@ -130,27 +51,6 @@ def test_edits_beside_the_source_directory_do_not_make_it_dirty(repository):
     both = git_facts(repository)
     assert both.dirty is True
     assert b"beside/untracked" in (both.patch or b"")
-
-
-def test_a_patch_has_what_changed_in_the_moment_of_the_commit_and_kept_its_size(repository):
-    git(repository, "config", "core.trustctime", "false")
-    moment, code, index = 1_700_000_000, repository / "code/train.py", repository / ".git/index"
-    os.utime(code, (moment, moment))
-    git(repository, "add", "--renormalize", "code/train.py")
-    git(repository, "status")
-    code.write_text("print(3)\n")
-    for path in (code, index):
-        os.utime(path, (moment, moment))
-    facts = git_facts(repository / "code")
-    assert facts.dirty
-    assert b"+print(3)" in (facts.patch or b"")
-
-
-def test_a_patch_says_nothing_of_what_lies_beside(repository):
-    write(repository / "beside/notes", "other\n")
-    git(repository, "add", "beside/notes")
-    write(repository / "code/train.py", "print(3)\n")
-    assert b"beside" not in (git_facts(repository / "code").patch or b"beside")
 
 
 @pytest.mark.parametrize(
@@ -361,45 +261,12 @@ def test_no_hook_monitor_or_differ_of_a_repository_is_started(repository, tmp_pa
     assert not witness.exists()
 
 
-def test_a_patch_holds_the_content_itself_where_a_filter_would_replace_it(repository):
-    git(repository, "config", "filter.stub.clean", "echo stub")
-    git(repository, "config", "filter.stub.required", "true")
-    write(repository / "code/.gitattributes", "*.model filter=stub\n")
-    write(repository / "code/a.model", "all of the content\n")
-    assert b"+all of the content" in (git_facts(repository).patch or b"")
-
-
 def test_variables_of_another_git_lead_nowhere_else(repository, tmp_path, monkeypatch):
     commit = git(repository, "rev-parse", "HEAD")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
     assert git_facts(repository / "code").commit == commit
-
-
-def test_a_patch_over_its_cap_is_left_out_and_says_so(repository, monkeypatch):
-    monkeypatch.setattr(patch, "PATCH_MAX_BYTES", 1000)
-    write(repository / "code/data.bin", os.urandom(5000))
-    facts = git_facts(repository)
-    assert (facts.dirty, facts.patch) == (True, None)
-    assert "1000 bytes" in (facts.reason or "")
-
-
-def test_changes_too_large_for_a_patch_are_not_even_read(repository, monkeypatch):
-    monkeypatch.setattr(patch, "CHANGED_MAX_BYTES", 1000)
-    os.truncate(write(repository / "code/huge"), 10**12)
-    facts = git_facts(repository)
-    assert (facts.dirty, facts.patch) == (True, None)
-    assert "too much for a patch" in (facts.reason or "")
-
-
-def test_a_repository_whose_path_needs_quoting_is_told(repository, tmp_path):
-    for name in ("a:b", '"quoted"', "sp ace", "\u00e9", "-x"):
-        odd = tmp_path / name
-        shutil.copytree(repository, odd)
-        write(odd / "code/train.py", "print(4)\n")
-        facts = git_facts(odd / "code")
-        assert b"+print(4)" in (facts.patch or b""), (name, facts.reason)
 
 
 def test_facts_may_be_asked_for_in_many_threads(repository):

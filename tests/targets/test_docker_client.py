@@ -42,7 +42,8 @@ def test_an_engine_hears_nothing_of_what_the_workers_user_has_configured_for_doc
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     login = {"auth": base64.b64encode(b"user:pw-of-user").decode()}
-    config = {"auths": {"registry.example.com": login}, "HttpHeaders": {"X-Own": "own"}}
+    proxies = {"default": {"httpProxy": "http://me:pw-of-user@proxy:3128"}}
+    config = {"auths": {"registry.example.com": login}, "HttpHeaders": {"X-Own": "own"}, "proxies": proxies}
     (tmp_path / "config.json").write_text(json.dumps(config))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     wire = Wire()
@@ -56,3 +57,5 @@ def test_an_engine_hears_nothing_of_what_the_workers_user_has_configured_for_doc
     assert head.startswith(b"POST ")
     assert b"X-Registry" not in head
     assert b"X-Own" not in head
+    assert b"pw-of-user" not in wire.heard
+    assert b"proxy" not in wire.heard.lower()

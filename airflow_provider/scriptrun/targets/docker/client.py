@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from docker import APIClient
 from docker.constants import DEFAULT_DOCKER_API_VERSION
 from docker.transport.basehttpadapter import BaseHTTPAdapter
+from docker.utils.proxy import ProxyConfig
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
@@ -57,14 +58,15 @@ class _Adapter(BaseHTTPAdapter):
 
 
 class _Client(APIClient):
-    """Says nothing of the worker's user to an engine: not what ``~/.docker/config.json`` has of headers and logins.
+    """Says nothing of the worker's user to an engine: no headers, proxies and logins of ``~/.docker/config.json``.
 
-    Docker's client would send all of these logins along with a build.
+    Docker's client would send all of these logins along with a build, and ``docker inspect`` would show the proxies.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._general_configs: dict[str, Any] = {}
+        self._proxy_configs = ProxyConfig()
 
     def _set_auth_headers(self, headers: dict[str, Any]) -> None:
         pass

@@ -157,7 +157,6 @@ class Launcher:
                 EXPERIMENT_LABEL: box.experiment,
             },
             host_config=host_config,
-            use_config_proxy=False,  # `docker inspect` would show what the worker's user keeps for the docker command
             **{name: value for name, value in box.config.items() if name != "labels"},
         )
 

@@ -150,7 +150,7 @@ class DockerfileImages:
                             fileobj=archive, custom_context=True, dockerfile=named.get("dockerfile_path") or _NAME,
                             tag=tag, rm=True, forcerm=True, decode=True, nocache=anew,
                             platform=named.get("platform"), network_mode=connection.limits.get("network"),
-                            buildargs=proxies.without_credentials(connection.proxies), use_config_proxy=False,
+                            buildargs=proxies.without_credentials(connection.proxies),
                         )
                     ),
                 )  # fmt: skip

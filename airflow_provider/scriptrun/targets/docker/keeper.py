@@ -236,5 +236,4 @@ class Keeper:
             working_dir="/",
             labels={VOLUME_LABEL: self._volume, KIND_LABEL: KEEPER},
             host_config=host_config,
-            use_config_proxy=False,  # `docker inspect` would show what the worker's user keeps for the docker command
         )
