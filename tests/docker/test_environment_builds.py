@@ -6,6 +6,7 @@ Packages come from an index of our own on this machine, whose network the builds
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import logging
 import os
@@ -38,8 +39,8 @@ PROXY_LOGIN = f"me:{quote(PROXY_PASSWORD, safe='')}"
 #: A package of each requirement of the curated environment ``tabular``.
 TABULAR = {"numpy": "2.0.0", "pandas": "2.2.0", "pyarrow": "17.0.0"}
 READ_BYTES = 1024 * 1024
-#: The run of a worker that is killed.
-KILLED = "builds_1_killed"
+#: The run of a worker that is killed, and one that another process looks at.
+KILLED, WATCHED = "builds_1_killed", "builds_1_watched"
 
 
 @pytest.fixture
@@ -151,6 +152,20 @@ def test_what_a_build_prints_is_in_the_log_of_the_task_before_the_build_has_ende
         assert record.result()["status"] == "Completed", record.result()
 
 
+def test_a_run_whose_image_is_being_built_is_preparing_to_others_who_wait_for_its_end(
+    site: Site, packages: PackageIndex
+) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        with packages.held():
+            submitted = pool.submit(site.submit, alpha(), run_id=WATCHED)
+            assert packages.reached.wait(60)
+            with contextlib.closing(site.experiment.get_run(WATCHED)) as run:
+                assert run.get_status() == "Preparing"
+                waiting = pool.submit(site.experiment.get_run(WATCHED).wait_for_completion)
+        assert waiting.result()["status"] == "Completed"
+        submitted.result().close()
+
+
 def test_packages_are_installed_by_the_uv_of_the_worker_which_the_image_lacks(
     site: Site, base_image_name: str, engine: str
 ) -> None:
@@ -260,6 +275,7 @@ def test_what_a_killed_workers_build_has_made_is_used_by_the_next_one(
     site: Site, packages: PackageIndex, client: docker.DockerClient, store: str
 ) -> None:
     killed_while_building(site, packages)
+    until(lambda: site.experiment.get_run(KILLED).get_status() == "NotStarted", "the end of what the worker held")
     packages.gate.set()
     until(lambda: [one.status for one in builds_of(client, store)] == ["exited"], "the build's end")
     assert images_of(client, store) == []

@@ -153,7 +153,9 @@ def test_a_run_that_ends_on_a_full_disk_is_known_with_its_whole_log(worker, serv
     worker.connect(server.connection(root=str(disk.root)))
     run = worker.submit(
         {
-            "main.py": "import sys\nprint('x' * 1000)\n"
+            "main.py": "import os, sys, time\nprint('x' * 1000, flush=True)\n"
+            # the log has a block of the disk by then, in which there is room for the script's last words
+            "while not os.stat('../run.log').st_size: time.sleep(0.01)\n"
             "file = open('outputs/filling', 'wb', buffering=0)\n"
             "try:\n    while True: file.write(bytes(4096))\nexcept OSError as error: print(error)\nsys.exit(5)"
         }

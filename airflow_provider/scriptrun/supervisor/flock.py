@@ -64,6 +64,29 @@ def _is_at(descriptor: int, path: str) -> bool:
     return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
+def share(path: str) -> int:
+    """Lock ``path`` (made when it is missing) with all who do so at once, and return its descriptor."""
+    descriptor = None
+    while descriptor is None:
+        descriptor = _lock(path, os.O_RDWR | os.O_CREAT, fcntl.LOCK_SH)
+    return descriptor
+
+
+def is_shared(path: str) -> bool:
+    """Whether anybody at all holds the lock of ``path``, others that ask this included, for as long as they ask."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def is_held(path: str) -> bool:
     """Whether somebody holds the lock of ``path``. A shared lock asks: two that ask must not see each other."""
     try:

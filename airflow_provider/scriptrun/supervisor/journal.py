@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: What the last status of a run may need on a full disk.
 RESERVE_BYTES = 32 * 1024
+#: Of what is said of a run that has not started, while somebody is about to begin it.
+PROMISED_SERIAL = 1
 #: Known only here: what the memory counters were when the script started.
 PRIVATE = ("memory",)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -103,7 +105,7 @@ class Journal:
         self.document.update(changes)
         if status is not None:
             self.document["status"] = status.value
-        self.document["serial"] += 1
+        self.document["serial"] = max(self.document["serial"], PROMISED_SERIAL) + 1
         payload = json.dumps(self.document, separators=(",", ":"))
         durable = is_over(self.document)
         try:

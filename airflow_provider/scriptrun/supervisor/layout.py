@@ -66,6 +66,7 @@ class RunLayout:
         self.context = os.path.join(folder, "context.json")
         self.prepared = os.path.join(folder, "prepared.json")  #: what the preparing child hands to the supervisor
         self.alive = os.path.join(folder, "alive")  #: locked while the supervisor or its guard lives
+        self.promised = os.path.join(folder, "promised")  #: locked by those who are about to begin it in a container
         self.begun = os.path.join(folder, "begun")  #: made right before the script is started, once
         self.control = os.path.join(folder, "control")  #: FIFO: cancel requests
         self.reserve = os.path.join(folder, "reserve")  #: some bytes kept for the last status on a full disk

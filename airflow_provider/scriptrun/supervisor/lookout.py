@@ -11,7 +11,7 @@ import os
 import select
 import time
 
-from . import inotify, lease, state
+from . import inotify, lease, promise
 from .refusal import NO_SUCH_RUN, Refusal
 
 TYPE_CHECKING = False  # spares the import of typing, a third of the start-up
@@ -29,7 +29,7 @@ BLIND_PAUSE_S = 0.05
 BLIND_SHARE = 0.05
 STREAMS = ("run.log", "build.log", "messages.jsonl")
 #: Their change, or being let go of, says something about the run's state, and about no stream.
-_STATE = ("status.json", "alive", "")
+_STATE = ("status.json", "alive", "promised", "")
 
 
 class Watched:
@@ -53,7 +53,7 @@ class Watched:
         for name in self.wanted:
             self.run.stream(name)
         self.marks = [] if self.is_heard else self._marks()  # before the look: what comes after it is another change
-        document = state.look(layout, self.run.id)
+        document = promise.look(layout, self.run.id)
         if document is None:
             raise Refusal(NO_SUCH_RUN, "%s knows no run %s." % (layout.root, self.run.id))
         self.document = document

@@ -42,6 +42,7 @@ OPERATIONS = {
     "poll": ("poll", "poll"),
     "cancel": ("cancel", "cancel"),
     "status": ("state", "status"),
+    "leave_run": ("promise", "leave"),
     "conclude": ("conclude", "conclude"),
     "give_facts": ("image_facts", "give"),
     "use_image": ("images", "use"),

@@ -184,8 +184,12 @@ def _begin(layout: Layout, ask: StartRequest, run_id: str) -> Dict[str, Any]:
 def _prepared(layout: Layout, ask: StartRequest, run: RunLayout) -> Dict[str, Any]:
     """Answer that a container may take the run: whoever asks starts it, and its first process does the rest.
 
-    Until that holds ``alive``, the run has not started; whoever asks for it again is answered the same.
+    Until that holds ``alive``, the run has not started; whoever asks for it again is answered the same. Who watches it
+    is told that it is Preparing, until whoever asked leaves it, or dies.
     """
+    from . import promise
+
+    promise.give(run)
     writable = [run.folder, layout.checkpoint(ask.lineage)]
     if ask.max_runs is not None:
         writable.append(layout.slots)

@@ -146,7 +146,7 @@ def read_tombstone(layout: Layout, run_id: str) -> Optional[Dict[str, Any]]:
         return None
     return dict(
         journal.blank(run_id),
-        serial=1,
+        serial=journal.PROMISED_SERIAL + 1,
         status=Status.CANCELED.value,
         reason=mark["reason"],
         message="It was cancelled before it started; nothing of it has run.",
@@ -156,7 +156,7 @@ def read_tombstone(layout: Layout, run_id: str) -> Optional[Dict[str, Any]]:
 
 def status(request: Dict[str, Any], channel: Channel) -> None:
     """Answer the ``status`` request: what is known about some runs, or those of a lineage. Renews no lease."""
-    from . import lineage
+    from . import lineage, promise
 
     if "lineage" in request:
         run_ids = [entry["id"] for entry in lineage.read(channel.layout, request["lineage"])]
@@ -164,7 +164,7 @@ def status(request: Dict[str, Any], channel: Channel) -> None:
         run_ids = request.get("runs") or []
     found = {}
     for run_id in run_ids:
-        document = look(channel.layout, run_id)
+        document = promise.look(channel.layout, run_id)
         if document is not None:
             found[run_id] = journal.public(document)
     channel.writer.json({"runs": found})

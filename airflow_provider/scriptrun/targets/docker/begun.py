@@ -14,4 +14,8 @@ if TYPE_CHECKING:
 def has_begun(session: Session, run_id: str) -> bool:
     """Return it; of a run that the volume does not know, too, nobody is about to begin anything."""
     runs = parse.Fields(session.ask({"op": "status", "runs": [run_id]}), "the status of runs").inner("runs")
-    return not runs.has(run_id) or parse.run_status(runs.document[run_id], run_id).status is not Status.NOT_STARTED
+    if not runs.has(run_id):
+        return True
+    status = parse.run_status(runs.document[run_id], run_id)
+    is_promised = status.status is Status.PREPARING and status.supervisor is None
+    return status.status is not Status.NOT_STARTED and not is_promised

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider.scriptrun.errors import ProtocolError
+from airflow_provider.scriptrun.errors import ProtocolError, TargetError
 from airflow_provider.scriptrun.targets import parse
 from airflow_provider.scriptrun.targets.archive import supervisor_archive
 from airflow_provider.scriptrun.targets.docker import options, proxies
@@ -176,11 +177,27 @@ class _Contained(Starting):
         if document.get("outcome") != _PREPARED:
             return document
         fields = parse.Fields(document, f"to the start of run {self._request.run_id}")
-        run_id, begun = fields.text("run_id"), time.monotonic()
+        run_id = fields.text("run_id")
+        try:
+            answer = self._begun(session, document, fields, run_id)
+        except TargetError:
+            with contextlib.suppress(TargetError):  # else the promise to begin it ends with the session
+                self._leave(session, run_id)
+            raise
+        return {**answer, "status": self._leave(session, run_id)}
+
+    def _leave(self, session: Session, run_id: str) -> Any:
+        """Say that nobody here is about to begin the run any more, and return its status."""
+        return session.ask({"op": "leave_run", "run": run_id}).get("status")
+
+    def _begun(self, session: Session, document: dict[str, Any], fields: parse.Fields, run_id: str) -> dict[str, Any]:
+        """Begin the run, or conclude it, and return the answer to the start but for the run's status."""
+        begun = time.monotonic()
         try:
             ready = self._environment(session, run_id)
         except NotMade as error:
-            return self._concluded(session, document, run_id, error, time.monotonic() - begun)
+            self._conclude(session, run_id, error, time.monotonic() - begun)
+            return {"outcome": "accepted", "run_id": run_id, "previous": document.get("previous")}
         environment_s = time.monotonic() - begun
         if ready.printed.document:
             session.ask({"op": "conclude", "run": run_id, **ready.printed.document})
@@ -194,11 +211,9 @@ class _Contained(Starting):
                              for name, value in request["limits"].items()}  # fmt: skip
         is_ours = self._target.launcher.launch(box, request, lambda run: has_begun(session, run))
         self._target.remains.sweep()
-        statuses = parse.Fields(session.ask({"op": "status", "runs": [run_id]}), "the status of runs").inner("runs")
         return {
             "outcome": "accepted",
             "run_id": run_id,
-            "status": statuses.document.get(run_id),
             "joined": not is_ours,
             "previous": document.get("previous"),
         }
@@ -209,9 +224,7 @@ class _Contained(Starting):
 
         return Environments(self._target, session, run_id, build).ready(self._request)
 
-    def _concluded(
-        self, session: Session, document: dict[str, Any], run_id: str, error: NotMade, environment_s: float
-    ) -> dict[str, Any]:
+    def _conclude(self, session: Session, run_id: str, error: NotMade, environment_s: float) -> None:
         ask: dict[str, Any] = {"op": "conclude", "run": run_id, **error.printed.document}
         ask["environment_s"] = environment_s
         if error.failure is not None:
@@ -220,9 +233,7 @@ class _Contained(Starting):
                 "message": error.failure.message,
                 "resolution": error.failure.is_unresolvable,
             }
-        answer = session.ask(ask)
-        outcome = {"outcome": "accepted", "run_id": run_id, "status": answer.get("status")}
-        return {**outcome, "previous": document.get("previous")}
+        session.ask(ask)
 
 
 class _Building(_Contained):
