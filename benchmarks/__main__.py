@@ -13,6 +13,7 @@ import importlib
 import os
 import platform
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,19 +52,25 @@ def main() -> int:
     if unknown:
         parser.error(f"there is no {min(unknown)}; choose from {', '.join(NAMES)}")
 
+    if len(names or NAMES) > 1:
+        return _each(names or list(NAMES), write=arguments.write)
     _keep_bytecode()
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
     )
-    missed = False
-    for name in names or NAMES:
-        load = os.getloadavg()[0]
-        rows: list[Row] = importlib.import_module(f"benchmarks.{name}").rows()
-        print(f"\n{name} (load before: {load:.2f})\n{text(rows)}", flush=True)
-        missed |= any(row.reached is False for row in rows)
-        if arguments.write:
-            _write(name, rows)
-    return 1 if missed else 0
+    (name,) = names
+    load = os.getloadavg()[0]
+    rows: list[Row] = importlib.import_module(f"benchmarks.{name}").rows()
+    print(f"\n{name} (load before: {load:.2f})\n{text(rows)}", flush=True)
+    if arguments.write:
+        _write(name, rows)
+    return 1 if any(row.reached is False for row in rows) else 0
+
+
+def _each(names: list[str], *, write: bool) -> int:
+    """Measure each in a process of its own: Airflow reads its settings once in a process. Return the worst exit code."""
+    command = [sys.executable, "-m", "benchmarks", *(("--write",) if write else ())]
+    return max(subprocess.run([*command, name], check=False).returncode for name in names)
 
 
 def _keep_bytecode() -> None:

@@ -7,6 +7,7 @@ something that nobody has built before.
 
 from __future__ import annotations
 
+import os
 import secrets
 import statistics
 import subprocess
@@ -36,7 +37,10 @@ def rows() -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="scriptrun-bench-", dir=workbench()) as name, at_engine() as engine:
         bench = _Bench(Path(name), engine.image)
         bench.run(None)  # starts the keeper, sends the code
-        return [bench.dockerfiles(), bench.packages(), bench.reuse()]
+        try:
+            return [bench.dockerfiles(), bench.packages(), bench.reuse()]
+        finally:
+            bench.remove()
 
 
 class _Bench:
@@ -46,6 +50,7 @@ class _Bench:
         self._script = folder / "code" / "main.py"
         self._script.parent.mkdir()
         self._script.write_text("print('hello')\n")
+        self._by_hands: list[str] = []
 
     def run(self, environment: Environment | None, *, reuses: bool | None = None) -> float:
         """Return its milliseconds; ``reuses``: what the record has to say about the environment."""
@@ -84,10 +89,15 @@ class _Bench:
         return row(what, ours, "a run without an environment", peer, (peer + REUSE_MS) / peer)
 
     def _turns(self, ours: Callable[[], float], peer: Callable[[], float]) -> tuple[list[float], list[float]]:
-        """Return what each took, now one first and now the other: what runs first finds another disk cache."""
+        """Return what each took, now one first and now the other.
+
+        Each finds the same: a run has just ended, nothing is on its way to the disk, and nothing is being removed.
+        """
         found: dict[Callable[[], float], list[float]] = {ours: [], peer: []}
         for number in range(BUILD_ROUNDS):
             for work in (ours, peer) if number % 2 else (peer, ours):
+                self.run(None)
+                os.sync()
                 found[work].append(work())
         return found[ours], found[peer]
 
@@ -104,13 +114,29 @@ class _Bench:
 
     def _by_hand(self, dockerfile: str) -> float:
         begun = time.perf_counter()
-        docker = ("docker", "--host", docker_engine.url())
         name = f"scriptrun-bench:{_mark()}"
-        command = (*docker, "build", "--quiet", "--no-cache", "--network", "host", "--tag", name, "-")
+        command = (
+            "docker",
+            "--host",
+            docker_engine.url(),
+            "build",
+            "--quiet",
+            "--no-cache",
+            "--network",
+            "host",
+            "--tag",
+            name,
+            "-",
+        )
         subprocess.run(command, input=dockerfile.encode(), check=True, capture_output=True)
         took = (time.perf_counter() - begun) * 1000
-        subprocess.run((*docker, "image", "rm", name), check=True, capture_output=True)
+        self._by_hands.append(name)
         return took
+
+    def remove(self) -> None:
+        """Remove the images that were built by hand."""
+        command = ("docker", "--host", docker_engine.url(), "image", "rm", *self._by_hands)
+        subprocess.run(command, check=True, capture_output=True)
 
 
 def _mark() -> str:
