@@ -68,7 +68,7 @@ def main() -> int:
 
 
 def _each(names: list[str], *, write: bool) -> int:
-    """Measure each in a process of its own: Airflow reads its settings once in a process. Return the worst exit code."""
+    """Measure each in a process of its own: Airflow reads its settings once in one. Return the worst exit code."""
     command = [sys.executable, "-m", "benchmarks", *(("--write",) if write else ())]
     return max(subprocess.run([*command, name], check=False).returncode for name in names)
 
