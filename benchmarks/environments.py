@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.programs import UV
 from benchmarks.report import Row, row
 
 ROUNDS = 4
@@ -19,7 +19,6 @@ REUSES = 20
 REQUIREMENTS = ["numpy", "scipy", "scikit-learn"]
 BUILD_AT_MOST = 1.1
 REUSE_AT_MOST_MS = 20.0
-UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv") or "uv"
 REPOSITORY = Path(__file__).resolve().parent.parent
 #: What the child of a run's supervisor does: what the supervisor has imported itself is there when the clock starts.
 PREPARE = """

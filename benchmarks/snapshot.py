@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.snapshot import Limits, take
 from benchmarks import trees
+from benchmarks.programs import UV
 from benchmarks.report import Row, row, text
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _against_ray(name: str, ours: Callable[[], None], root: Path, forget: Callab
 def _ray() -> Callable[[str, bool], str]:
     if not PEERS.exists():
         subprocess.run(
-            ["uv", "pip", "install", "--quiet", "--python", sys.executable, "--no-deps", "--target", PEERS, *RAY],
+            [UV, "pip", "install", "--quiet", "--python", sys.executable, "--no-deps", "--target", PEERS, *RAY],
             check=True,
         )
     sys.path.append(str(PEERS))
