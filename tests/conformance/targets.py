@@ -153,10 +153,12 @@ class DockerPlace(Place):
 
     root_mode = b"711"  # a script may be another user's: it goes through the root to its own folder, and sees nothing
 
-    def __init__(self, volume: str, viewer: str, url: str, host: Host | None = None) -> None:
+    def __init__(
+        self, volume: str, viewer: str, url: str, host: Host | None = None, *, cache: str | None = None
+    ) -> None:
         self.root = "/scriptrun"
         self._volume, self._viewer, self._url, self._host = volume, viewer, url, host
-        self._cache = tempfile.mkdtemp(prefix="scriptrun-")
+        self._cache = cache or tempfile.mkdtemp(prefix="scriptrun-")
         self._connection = f"docker_{volume.replace('-', '_')}"
         extra = {"volume": volume, "base_image": base_image.reference(), "network": index.NETWORK}
         documents: dict[str, Any] = {self._connection: {"conn_type": "scriptrun_docker", "extra": extra}}
@@ -183,7 +185,8 @@ class DockerPlace(Place):
         from tests.network.host import Host
 
         host = document["host"]
-        return cls(document["volume"], document["viewer"], document["url"], Host(**host) if host else None)
+        at = Host(**host) if host else None
+        return cls(document["volume"], document["viewer"], document["url"], at, cache=document["cache"])
 
     def open(self, *, host_id: str | None = None, version: str | None = None) -> ComputeTarget:
         from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
@@ -212,7 +215,9 @@ class DockerPlace(Place):
 
     def document(self) -> str:
         way = {"url": self._url, "host": asdict(self._host) if self._host else None}
-        return json.dumps({"target": "docker", "volume": self._volume, "viewer": self._viewer, **way})
+        return json.dumps(
+            {"target": "docker", "volume": self._volume, "viewer": self._viewer, "cache": self._cache, **way}
+        )
 
     def remove(self) -> None:
         for variable in self._variables:
