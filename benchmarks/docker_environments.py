@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import secrets
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -115,28 +114,16 @@ class _Bench:
     def _by_hand(self, dockerfile: str) -> float:
         begun = time.perf_counter()
         name = f"scriptrun-bench:{_mark()}"
-        command = (
-            "docker",
-            "--host",
-            docker_engine.url(),
-            "build",
-            "--quiet",
-            "--no-cache",
-            "--network",
-            "host",
-            "--tag",
-            name,
-            "-",
-        )
-        subprocess.run(command, input=dockerfile.encode(), check=True, capture_output=True)
+        options = ("--quiet", "--no-cache", "--network", "host", "--tag", name)
+        docker_engine.ask("build", *options, "-", data=dockerfile.encode())
         took = (time.perf_counter() - begun) * 1000
         self._by_hands.append(name)
         return took
 
     def remove(self) -> None:
         """Remove the images that were built by hand."""
-        command = ("docker", "--host", docker_engine.url(), "image", "rm", *self._by_hands)
-        subprocess.run(command, check=True, capture_output=True)
+        if self._by_hands:
+            docker_engine.ask("image", "rm", *self._by_hands)
 
 
 def _mark() -> str:

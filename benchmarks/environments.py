@@ -11,8 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.programs import UV
 from benchmarks.report import Row, row
+from scripts.programs import UV
 
 ROUNDS = 4
 REUSES = 20

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.snapshot import Limits, take
 from benchmarks import trees
-from benchmarks.programs import UV
 from benchmarks.report import Row, row, text
+from scripts.programs import UV
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -91,7 +91,7 @@ class Site:
         """Return the containers of runs that the machine's engine has."""
         client = self.machine.engine.client()
         try:
-            return [one.name for one in client.containers.list(all=True, filters={"label": "scriptrun.kind=run"})]
+            return [one["Id"] for one in client.api.containers(all=True, filters={"label": "scriptrun.kind=run"})]
         finally:
             client.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import docker
@@ -14,6 +15,8 @@ from tests.network import owner
 
 #: The label that all has which the target makes in an engine; its value is the name of the store's volume.
 LABEL = "scriptrun.volume"
+#: Another one of its containers; its value says what a container is for.
+KIND_LABEL = "scriptrun.kind"
 _PREFIX = "scriptrun-test-"
 #: From the end of a run, or of a build, to that of its container, on a busy machine.
 GONE_S, _PAUSE_S = 30.0, 0.05
@@ -34,6 +37,20 @@ class Found:
     def __str__(self) -> str:
         lines = [f"{kind}: {', '.join(names)}" for kind, names in vars(self).items() if names]
         return "\n".join(lines) or "nothing"
+
+
+def containers_of(client: docker.DockerClient, volume: str, kind: str) -> list[str]:
+    """Return the ids of a volume's containers of a kind, running or not. One may be removed at this moment."""
+    labels = [f"{LABEL}={volume}", f"{KIND_LABEL}={kind}"]
+    return [str(found["Id"]) for found in client.api.containers(all=True, filters={"label": labels})]
+
+
+def until_none(look: Callable[[], list[str]]) -> None:
+    """Return once ``look`` finds no container any more: an engine removes one a moment after it has ended."""
+    deadline = time.monotonic() + GONE_S
+    while left := look():
+        assert time.monotonic() < deadline, left
+        time.sleep(_PAUSE_S)
 
 
 def new_volume() -> str:
@@ -78,11 +95,12 @@ class Leaks:
 
     def clear(self, volume: str) -> None:
         """Remove all of a volume; no container of a run or a build outlives its tests, but for a moment."""
-        deadline = time.monotonic() + GONE_S
-        while (left := self._working(volume)) and time.monotonic() < deadline:
-            time.sleep(_PAUSE_S)
-        self.remove(self.found(volume))
-        assert not left, f"containers outlive their runs: {left}"
+        try:
+            until_none(
+                lambda: [*containers_of(self._client, volume, "run"), *containers_of(self._client, volume, "build")]
+            )
+        finally:
+            self.remove(self.found(volume))
 
     def sweep(self) -> None:
         """Remove what processes left that are gone."""
@@ -91,16 +109,6 @@ class Leaks:
 
     def close(self) -> None:
         self._client.close()
-
-    def _working(self, volume: str) -> list[str]:
-        """Return the containers of runs and builds of a volume."""
-        return [
-            one["Names"][0].lstrip("/")
-            for kind in ("run", "build")
-            for one in self._client.api.containers(
-                all=True, filters={"label": [f"{LABEL}={volume}", f"scriptrun.kind={kind}"]}
-            )
-        ]
 
     def _select(self, wanted) -> Found:
         low = self._client.api

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,13 +13,12 @@ from typing import Any
 from airflow_provider.scriptrun import DockerConfiguration, Run
 from tests.conformance.client import Client
 from tests.docker.engine import PrivateEngine
-from tests.docker.leaks import GONE_S, Leaks, new_volume
+from tests.docker.leaks import Leaks, containers_of, new_volume, until_none
 from tests.ssh.watched import MODEL, PATIENCE_S, SCRIPT, Watching, whole_log
 from tests.ssh.worker import Worker
 
 #: The id of the connection to it.
 NAME = "engine"
-_PAUSE_S = 0.05
 
 
 class EngineSite:
@@ -59,19 +57,15 @@ class EngineSite:
 
     def containers(self, kind: str) -> list[str]:
         """Return the ids of the containers of a kind, running or not."""
-        labels = [f"scriptrun.volume={self.volume}", f"scriptrun.kind={kind}"]
         client = self.engine.client()
         try:
-            return [str(found["Id"]) for found in client.api.containers(all=True, filters={"label": labels})]
+            return containers_of(client, self.volume, kind)
         finally:
             client.close()
 
     def until_none(self, kind: str) -> None:
         """Return once the engine has removed all containers of a kind."""
-        deadline = time.monotonic() + GONE_S
-        while left := self.containers(kind):
-            assert time.monotonic() < deadline, left
-            time.sleep(_PAUSE_S)
+        until_none(lambda: self.containers(kind))
 
     def remove(self) -> None:
         """Remove all of it from the engine, which runs. No container of a run is left by then."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,10 @@ from airflow_provider.scriptrun.errors import TargetRefusedError
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from tests import components
 from tests.conformance.client import DEFAULT_ENVIRONMENT, Client, from_pip
-from tests.conformance.targets import GONE_SECONDS
 from tests.docker import index
 from tests.docker.disk import MEGABYTE, Disk, containers, images
 from tests.docker.engine import PrivateEngine
-from tests.docker.leaks import Leaks, new_volume
+from tests.docker.leaks import Leaks, new_volume, until_none
 from tests.docker.registry import ImageRegistry, small_image
 from tests.ssh.worker import Worker
 
@@ -68,10 +66,7 @@ def settled(own: PrivateEngine) -> list[str]:
 
     The engine removes those a moment after they have ended.
     """
-    deadline = time.monotonic() + GONE_SECONDS
-    while left := containers(own):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
+    until_none(lambda: containers(own))
     return images(own)
 
 

@@ -27,7 +27,7 @@ from airflow_provider.scriptrun.runs.run import Run
 from scripts import docker_engine
 from tests.airflow.project import until
 from tests.docker import images, index
-from tests.docker.leaks import LABEL
+from tests.docker.leaks import KIND_LABEL, LABEL
 from tests.docker.package_index import PackageIndex
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.slow]
@@ -92,6 +92,16 @@ class Site:
             self._folder / "code", script="main.py", environment=environment, compute_target="engine", **fields
         )
         return self.experiment.submit(config, **({"run_id": run_id} if run_id else {}))
+
+    def status_of(self, run_id: str) -> str:
+        """Return what somebody else is told of a run."""
+        with contextlib.closing(self.experiment.get_run(run_id)) as run:
+            return run.get_status()
+
+    def wait_for(self, run_id: str) -> dict[str, Any]:
+        """Wait for its end as somebody else, and return its details."""
+        with contextlib.closing(self.experiment.get_run(run_id)) as run:
+            return run.wait_for_completion(raise_on_error=False)
 
     def record(self, *arguments: Any, **fields: Any) -> dict[str, Any]:
         """Submit a script, and return the record of its run."""
@@ -159,9 +169,8 @@ def test_a_run_whose_image_is_being_built_is_preparing_to_others_who_wait_for_it
         with packages.held():
             submitted = pool.submit(site.submit, alpha(), run_id=WATCHED)
             assert packages.reached.wait(60)
-            with contextlib.closing(site.experiment.get_run(WATCHED)) as run:
-                assert run.get_status() == "Preparing"
-                waiting = pool.submit(site.experiment.get_run(WATCHED).wait_for_completion)
+            assert site.status_of(WATCHED) == "Preparing"
+            waiting = pool.submit(site.wait_for, WATCHED)
         assert waiting.result()["status"] == "Completed"
         submitted.result().close()
 
@@ -249,7 +258,8 @@ def killed_while_building(site: Site, packages: PackageIndex) -> None:
 
 
 def builds_of(client: docker.DockerClient, store: str) -> list[Any]:
-    return client.containers.list(all=True, filters={"label": [f"{LABEL}={store}", "scriptrun.kind=build"]})
+    labels = [f"{LABEL}={store}", f"{KIND_LABEL}=build"]
+    return client.containers.list(all=True, ignore_removed=True, filters={"label": labels})
 
 
 def test_a_build_goes_on_when_its_worker_is_killed_and_the_next_one_waits_for_it(
@@ -275,7 +285,7 @@ def test_what_a_killed_workers_build_has_made_is_used_by_the_next_one(
     site: Site, packages: PackageIndex, client: docker.DockerClient, store: str
 ) -> None:
     killed_while_building(site, packages)
-    until(lambda: site.experiment.get_run(KILLED).get_status() == "NotStarted", "the end of what the worker held")
+    until(lambda: site.status_of(KILLED) == "NotStarted", "the end of what the worker held")
     packages.gate.set()
     until(lambda: [one.status for one in builds_of(client, store)] == ["exited"], "the build's end")
     assert images_of(client, store) == []

@@ -15,6 +15,7 @@ import pytest
 from airflow_provider.scriptrun import Environment, Experiment, ScriptRunConfig, Workspace
 from airflow_provider.scriptrun.runs.run import Run
 from tests.docker import index
+from tests.docker.leaks import containers_of
 
 pytestmark = [pytest.mark.needs("docker", "network"), pytest.mark.slow]
 
@@ -107,6 +108,5 @@ def test_an_environment_that_cannot_be_made_ends_the_run_and_leaves_nothing_but_
     record = submit(wrong).record
     assert (record["status"], record["reason"]) == ("Failed", "environment")
     assert "no-such-package-of-anybody" in record["message"]
-    kinds = {"label": [f"scriptrun.volume={store}", "scriptrun.kind=build"]}
-    assert docker_client.containers.list(all=True, filters=kinds) == []
+    assert containers_of(docker_client, store, "build") == []
     assert images_of(docker_client, store) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +16,11 @@ from airflow_provider.scriptrun.errors import TargetRefusedError, TargetUnreacha
 from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets.contract import Attempt, ComputeTarget, Limits
+from airflow_provider.scriptrun.targets.docker.environments import Environments
 from airflow_provider.scriptrun.targets.docker.keeper import PROGRAM
 from airflow_provider.scriptrun.targets.registry import open_target
 from tests.conformance.client import DEFAULT_ENVIRONMENT, Client
-from tests.conformance.targets import GONE_SECONDS
-from tests.docker.leaks import LABEL
+from tests.docker.leaks import LABEL, containers_of, until_none
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.slow]
 
@@ -38,17 +37,12 @@ class Engine:
 
     def container(self, kind: str) -> Any:
         """Return the one container of a kind."""
-        labels = [f"scriptrun.volume={self._store}", f"scriptrun.kind={kind}"]
-        (found,) = self.client.containers.list(all=True, filters={"label": labels})
-        return found
+        (found,) = containers_of(self.client, self._store, kind)
+        return self.client.containers.get(found)
 
     def until_none(self, kind: str) -> None:
         """Return once the engine has removed all containers of a kind; their processes have ended."""
-        labels = [f"scriptrun.volume={self._store}", f"scriptrun.kind={kind}"]
-        deadline = time.monotonic() + GONE_SECONDS
-        while left := self.client.containers.list(all=True, filters={"label": labels}):
-            assert time.monotonic() < deadline, left
-            time.sleep(0.05)
+        until_none(lambda: containers_of(self.client, self._store, kind))
 
 
 @pytest.fixture
@@ -243,3 +237,19 @@ def test_a_keeper_that_cannot_use_its_volume_says_why(machine: Engine, store: st
         machine.client.containers.run(base_image_name, entrypoint=program, labels={LABEL: store}, stderr=False)
     (keeper,) = machine.client.containers.list(all=True, filters={"label": f"{LABEL}={store}"})
     assert keeper.logs(stderr=False).startswith(b"failed ")
+
+
+def test_a_run_whose_start_was_interrupted_is_not_being_prepared_any_more_though_its_worker_lives(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    request, tree = client.request("print('once')")
+    with monkeypatch.context() as moment:
+        moment.setattr(Environments, "ready", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            client.submit(request, tree)
+    (status,) = client.target.status([request.run_id]).values()
+    assert status.status is Status.NOT_STARTED
+    assert client.follow(client.submit(request, tree).run_id).log == b"once\n"

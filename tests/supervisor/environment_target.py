@@ -5,19 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scripts.programs import UV
+
 if TYPE_CHECKING:
     from airflow_provider.scriptrun.supervisor.layout import Layout
 
 #: Nothing listens there: whoever asks this index fails at once.
 UNREACHABLE = "https://127.0.0.1:9/simple"
-UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
 #: Prepares the plan on standard input in a process of its own, as the supervisor's child does.
 PREPARE = """
 import json, sys

@@ -22,7 +22,8 @@ from airflow_provider.scriptrun.supervisor.environment.builders import Order, pi
 from airflow_provider.scriptrun.supervisor.environment.key import recipe_key
 from airflow_provider.scriptrun.supervisor.environment.python import own_base
 from airflow_provider.scriptrun.supervisor.layout import Layout
-from tests.supervisor.environment_target import UNREACHABLE, UV, make_wheel, plan_of, prepared_of, start_builder
+from scripts.programs import UV
+from tests.supervisor.environment_target import UNREACHABLE, make_wheel, plan_of, prepared_of, start_builder
 
 pytestmark = pytest.mark.slow
 
@@ -229,7 +230,7 @@ def test_a_builder_killed_at_any_moment_leaves_nothing_that_passes_for_an_enviro
         site = Path(layout.environment(prepared.key), "lib").glob("python*/site-packages/gamma_*.py")
         assert len(list(site)) == 99
         imports(prepared, "gamma")
-        assert no_drafts(layout)
+        assert prepared.reused or no_drafts(layout)
         shutil.rmtree(layout.environments)
         shutil.rmtree(layout.locks)
 

@@ -21,7 +21,8 @@ from airflow_provider.scriptrun.supervisor.environment import packages as enviro
 from airflow_provider.scriptrun.supervisor.environment import python as environment_python
 from airflow_provider.scriptrun.supervisor.environment import version as environment_version
 from airflow_provider.scriptrun.supervisor.layout import Layout
-from tests.supervisor.environment_target import UV, make_wheel, plan_of
+from scripts.programs import UV
+from tests.supervisor.environment_target import make_wheel, plan_of
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from airflow_provider.scriptrun.supervisor.environment.builders import index as 
 from airflow_provider.scriptrun.supervisor.environment.builders.tool import needles_of, run, scrub
 from airflow_provider.scriptrun.supervisor.environment.key import environment_key, recipe_key
 from airflow_provider.scriptrun.supervisor.layout import Layout
-from tests.supervisor.environment_target import UV, make_wheel, plan_of, prepared_of, start_builder
+from scripts.programs import UV
+from tests.supervisor.environment_target import make_wheel, plan_of, prepared_of, start_builder
 
 #: One of them looks at every process of the machine, another one prints what must be on no command line.
 pytestmark = pytest.mark.xdist_group("environment secrets")

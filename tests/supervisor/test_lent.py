@@ -18,7 +18,8 @@ from airflow_provider.scriptrun.supervisor.hello import platform
 from airflow_provider.scriptrun.supervisor.housekeeping import clean as cleaning
 from airflow_provider.scriptrun.supervisor.housekeeping import leftovers
 from airflow_provider.scriptrun.supervisor.protocol.program import agrees
-from tests.supervisor.environment_target import UV, make_wheel, plan_of
+from scripts.programs import UV
+from tests.supervisor.environment_target import make_wheel, plan_of
 from tests.supervisor.session import Session, Target, opened, start_request, wait_until
 
 if TYPE_CHECKING:
@@ -200,7 +201,6 @@ def test_an_offer_that_is_none_is_refused(offer: dict[str, Any], bare: Session, 
 
 @pytest.mark.slow
 def test_a_lent_uv_builds_and_a_reuse_needs_none(target: Target, bare: Session, plan: dict[str, Any]) -> None:
-    assert UV is not None
     uv = Path(UV).read_bytes()
     assert bare.ask("start", **request(plan, offer_of(uv)))["tools"] == ["uv"]
     assert lend(bare, uv) == {"kept": True}
@@ -252,7 +252,6 @@ def noexec_target(tmp_path: Path, supervisor_home: Path) -> Iterator[Target]:
 def test_a_root_that_is_mounted_noexec_is_told_by_a_check_and_builds_with_pip(
     noexec_target: Target, plan: dict[str, Any]
 ) -> None:
-    assert UV is not None
     session = noexec_target.session(PATH=BARE_PATH)
     details = session.ask("check")["details"]
     assert details["mounts"]["root"]["type"] == "tmpfs"

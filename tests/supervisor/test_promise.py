@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from airflow_provider.scriptrun.supervisor import flock
+import pytest
+
+from airflow_provider.scriptrun.supervisor import flock, promise
 from tests.supervisor.session import Session, Target, start_request
 
 RUN = "run-1"
@@ -23,8 +25,10 @@ def status_of(session: Session) -> tuple[str, str]:
     return session.ask("status", runs=[RUN])["runs"][RUN]["status"], session.poll(RUN)[RUN].status["status"]
 
 
-def failure(reason: str = "environment") -> dict[str, Any]:
-    return {"reason": reason, "message": "no such package", "resolution": False}
+def watch(watcher: Session) -> None:
+    """Let it wait for what is said of the run next; ``news`` is that."""
+    seen = watcher.poll(RUN)[RUN].status["serial"]
+    watcher.send("poll", runs=[{"id": RUN, "seen": seen, "streams": {}}], wait_s=600, max_bytes=1)
 
 
 def test_a_run_that_a_worker_is_about_to_begin_is_preparing_to_whoever_watches(target: Target) -> None:
@@ -37,8 +41,7 @@ def test_a_run_that_a_worker_is_about_to_begin_is_preparing_to_whoever_watches(t
 def test_a_run_whose_worker_died_before_it_began_has_not_started_as_its_watcher_hears_at_once(target: Target) -> None:
     worker, watcher = target.session(), target.session()
     prepare(worker)
-    seen = watcher.poll(RUN)[RUN].status["serial"]
-    watcher.send("poll", runs=[{"id": RUN, "seen": seen, "streams": {}}], wait_s=600, max_bytes=1)
+    watch(watcher)
     worker.kill()
     assert watcher.news()[RUN].status["status"] == "NotStarted"
 
@@ -46,8 +49,7 @@ def test_a_run_whose_worker_died_before_it_began_has_not_started_as_its_watcher_
 def test_a_worker_that_gives_up_is_heard_too(target: Target) -> None:
     worker, watcher = target.session(), target.session()
     prepare(worker)
-    seen = watcher.poll(RUN)[RUN].status["serial"]
-    watcher.send("poll", runs=[{"id": RUN, "seen": seen, "streams": {}}], wait_s=600, max_bytes=1)
+    watch(watcher)
     assert worker.ask("leave_run", run=RUN)["status"]["status"] == "NotStarted"
     assert watcher.news()[RUN].status["status"] == "NotStarted"
 
@@ -55,9 +57,8 @@ def test_a_worker_that_gives_up_is_heard_too(target: Target) -> None:
 def test_the_verdict_of_a_run_whose_image_cannot_be_made_is_heard_behind_its_preparing(target: Target) -> None:
     worker, watcher = target.session(), target.session()
     prepare(worker)
-    seen = watcher.poll(RUN)[RUN].status["serial"]
-    watcher.send("poll", runs=[{"id": RUN, "seen": seen, "streams": {}}], wait_s=600, max_bytes=1)
-    worker.ask("conclude", run=RUN, error=failure())
+    watch(watcher)
+    worker.ask("conclude", run=RUN, error={"reason": "environment", "message": "no such package"})
     # the lock of the run's life, which the verdict is written under, may be seen on the way
     assert watcher.news()[RUN].status["status"] in ("Starting", "Failed")
     assert watcher.wait(RUN)["status"] == "Failed"
@@ -86,14 +87,19 @@ def test_a_promise_decides_nothing_the_next_try_prepares_the_same_run_beside_a_w
     assert status_of(watcher) == ("NotStarted", "NotStarted")
 
 
-def test_who_asks_whether_there_is_a_promise_makes_nobody_else_believe_that_there_is_one(target: Target) -> None:
-    worker, watcher = target.session(), target.session()
+def test_who_asks_whether_there_is_a_promise_is_not_taken_for_one(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seam is the pause before the second look: the other one who asks lets go there, and not in microseconds."""
+    worker = target.session()
     prepare(worker)
     worker.ask("leave_run", run=RUN)
-    descriptor = flock.share(target.run(RUN).promised)
-    os.close(descriptor)
-    assert not flock.is_shared(target.run(RUN).promised)
-    assert {status_of(watcher) for _ in range(20)} == {("NotStarted", "NotStarted")}
+    asking = flock.take_existing(target.run(RUN).promised)
+    assert asking is not None
+    monkeypatch.setattr(promise.time, "sleep", lambda _: os.close(asking))
+    assert promise.look(target.layout, RUN)["status"] == "NotStarted"
+    with pytest.raises(OSError, match="Bad file descriptor"):  # it was looked at twice
+        os.fstat(asking)
 
 
 def test_a_run_that_nobody_knows_is_left_without_a_word(target: Target) -> None:

@@ -72,29 +72,17 @@ def share(path: str) -> int:
     return descriptor
 
 
-def is_shared(path: str) -> bool:
-    """Whether anybody at all holds the lock of ``path``, others that ask this included, for as long as they ask."""
+def is_held(path: str, shared: bool = False) -> bool:
+    """Whether somebody holds the lock of ``path``. A shared lock asks: two that ask must not see each other.
+
+    ``shared``: those count who share it, and with them whoever asks the same at this moment.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def is_held(path: str) -> bool:
-    """Whether somebody holds the lock of ``path``. A shared lock asks: two that ask must not see each other."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if shared else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .serve import Channel
 
 MESSAGE = "Its image is being prepared."
-#: Somebody who asks whether there is a promise keeps others from seeing that there is none, for microseconds.
-_LOOKS, _PAUSE_S = 3, 0.001
+#: Somebody else who asks whether there is a promise looks like one, for microseconds.
+_PAUSE_S = 0.001
 
 #: The promises of this session: run id -> descriptor of its lock.
 _held: Dict[str, int] = {}
@@ -56,8 +56,7 @@ def look(layout: Layout, run_id: str) -> Optional[Dict[str, Any]]:
 
 
 def _is_given(run: RunLayout) -> bool:
-    for _ in range(_LOOKS):
-        if not flock.is_shared(run.promised):
-            return False
-        time.sleep(_PAUSE_S)
-    return True
+    if not flock.is_held(run.promised, shared=True):
+        return False
+    time.sleep(_PAUSE_S)
+    return flock.is_held(run.promised, shared=True)

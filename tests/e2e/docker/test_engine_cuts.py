@@ -15,6 +15,7 @@ from airflow_provider.scriptrun import DockerConfiguration
 from airflow_provider.scriptrun.errors import TargetUnreachableError
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
 from airflow_provider.scriptrun.targets.docker.containers import Launcher
+from airflow_provider.scriptrun.targets.docker.remains import Remains
 from tests.docker.engine import PrivateEngine
 from tests.docker.site import NAME, EngineSite
 from tests.ssh.watched import Watching
@@ -102,10 +103,34 @@ def test_an_engine_that_is_killed_at_any_moment(
         else:
             assert record["reason"] == "lost", record
             assert LOG.startswith(log)
-        site.until_none("run")
     if engine_of_own.is_restoring_live:
         assert set(ends) == {("Completed", None)}
+    Life(site, ROUNDS).end()  # takes along what an engine that was killed in the middle of a removal has left
+    site.until_none("run")
     site.remove()
+
+
+def test_a_container_whose_engine_was_killed_before_it_removed_it_goes_with_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_image_name: str
+) -> None:
+    """The moment is that of ``Remains._discard``: whoever saw the run's end is about to remove its container."""
+    with PrivateEngine(load=[base_image_name], live_restore=True) as engine:
+        site = EngineSite(engine, Worker(tmp_path, monkeypatch), tmp_path, base_image_name)
+
+        def killed(*_: object) -> None:
+            engine.kill()
+            engine.start()
+            raise TargetUnreachableError("the engine was killed")
+
+        with monkeypatch.context() as moment:
+            moment.setattr(Remains, "_discard", killed)
+            record, log = Life(site, 0).end()
+        assert (record["status"], log) == ("Completed", LOG)
+        (left,) = site.containers("run")
+        Life(site, 1).end()
+        assert left not in site.containers("run")
+        site.until_none("run")
+        site.remove()
 
 
 def test_a_container_whose_engine_was_killed_before_it_got_its_request_is_replaced(

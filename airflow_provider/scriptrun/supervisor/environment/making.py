@@ -123,7 +123,7 @@ class Workshop:
             try:
                 complete = self._build_in(draft, kept)
             finally:
-                shutil.rmtree(draft, ignore_errors=True)
+                sweep(self.layout, key)  # that of a killed builder once more: what it had started may have written on
         seconds = time.monotonic() - started
         say("built environment %s in %.1f s; packages: %d" % (key[:12], seconds, complete.packages))
         return Made(key, complete, False, lock_reused)

@@ -179,25 +179,32 @@ class _Contained(Starting):
         fields = parse.Fields(document, f"to the start of run {self._request.run_id}")
         run_id = fields.text("run_id")
         try:
-            answer = self._begun(session, document, fields, run_id)
-        except TargetError:
-            with contextlib.suppress(TargetError):  # else the promise to begin it ends with the session
-                self._leave(session, run_id)
+            is_ours = self._begin(session, fields, run_id)
+        except BaseException:
+            if session.is_reusable:  # else it is closed, and with it the promise to begin the run ends
+                with contextlib.suppress(TargetError):
+                    self._leave(session, run_id)
             raise
-        return {**answer, "status": self._leave(session, run_id)}
+        return {
+            "outcome": "accepted",
+            "run_id": run_id,
+            "status": self._leave(session, run_id),
+            "joined": not is_ours,
+            "previous": document.get("previous"),
+        }
 
     def _leave(self, session: Session, run_id: str) -> Any:
         """Say that nobody here is about to begin the run any more, and return its status."""
         return session.ask({"op": "leave_run", "run": run_id}).get("status")
 
-    def _begun(self, session: Session, document: dict[str, Any], fields: parse.Fields, run_id: str) -> dict[str, Any]:
-        """Begin the run, or conclude it, and return the answer to the start but for the run's status."""
+    def _begin(self, session: Session, fields: parse.Fields, run_id: str) -> bool:
+        """Begin the run, or conclude it; return whether we did, and nobody else."""
         begun = time.monotonic()
         try:
             ready = self._environment(session, run_id)
         except NotMade as error:
             self._conclude(session, run_id, error, time.monotonic() - begun)
-            return {"outcome": "accepted", "run_id": run_id, "previous": document.get("previous")}
+            return True
         environment_s = time.monotonic() - begun
         if ready.printed.document:
             session.ask({"op": "conclude", "run": run_id, **ready.printed.document})
@@ -211,12 +218,7 @@ class _Contained(Starting):
                              for name, value in request["limits"].items()}  # fmt: skip
         is_ours = self._target.launcher.launch(box, request, lambda run: has_begun(session, run))
         self._target.remains.sweep()
-        return {
-            "outcome": "accepted",
-            "run_id": run_id,
-            "joined": not is_ours,
-            "previous": document.get("previous"),
-        }
+        return is_ours
 
     def _environment(self, session: Session, run_id: str) -> Ready:
         def build(request: StartRequest, name: str, image: Image) -> None:

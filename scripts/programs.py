@@ -1,4 +1,4 @@
-"""Programs that a benchmark runs by hand."""
+"""Programs that tests and benchmarks run by hand."""
 
 from __future__ import annotations
 
