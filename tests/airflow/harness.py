@@ -202,7 +202,7 @@ class FakeAirflow:
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         """Answer one request of the task runner."""
-        path = unquote(request.url.path)
+        path, query = unquote(request.url.path), parse_qs(request.url.query.decode())
         self.requests.append((request.method, path))
         if self.on_request is not None:
             self.on_request(request.method, path)
@@ -214,10 +214,13 @@ class FakeAirflow:
         if path.endswith("/run"):
             return httpx.Response(200, json=self._context())
         if path == "/task-instances/states":
-            return httpx.Response(200, json={"task_states": self._states(parse_qs(request.url.query.decode()))})
+            return httpx.Response(200, json={"task_states": self._states(query)})
         if path.endswith("/rtif"):
             self._change(lambda s: _update(s, rendered=body))
             return httpx.Response(201, json={"message": "ok"})
+        if path == "/assets/by-name":
+            (asset,) = query["name"]
+            return httpx.Response(200, json={"name": asset, "uri": f"s3://assets/{asset}", "group": "asset"})
         if head in ("connections", "variables"):
             return self._lookup(head, tail)
         if path.endswith("/rendered-map-index"):

@@ -11,6 +11,7 @@ from airflow.sdk import DAG, task
 from airflow_provider.scriptrun import ConfigurationError, ScriptRunConfig
 from airflow_provider.scriptrun.decorators.script_run import ScriptRunDecoratedOperator, script_run_task
 from tests.airflow.harness import RUN_ID, FakeAirflow
+from tests.airflow.triggerer import Triggerer, trigger_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +81,23 @@ def test_what_is_no_configuration_is_refused(project: Project, found: Any, words
     assert outcome.state == "failed"
     assert isinstance(outcome.error, ConfigurationError)
     assert words in str(outcome.error)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("defers_at_once")
+def test_what_a_function_decided_is_shown_behind_a_trigger_too(project: Project) -> None:
+    def train(rate: float) -> ScriptRunConfig:
+        return ScriptRunConfig("code", "train.py", arguments=["--rate", rate])
+
+    airflow = FakeAirflow()
+    airflow.run(decorated(project, train, 0.3, deferrable=True))
+    assert airflow.stored.state == "deferred"
+    airflow.fire(Triggerer(trigger_of(airflow)).wait())
+    in_another_process = decorated(project, train, 0.3, deferrable=True, map_index_template="{{ task.label }}")
+    outcome = airflow.run(in_another_process)
+    assert outcome.state == "success", outcome.log
+    assert airflow.stored.rendered["config"]["arguments"] == ["--rate", "0.3"]
+    assert airflow.names[-1] == "--rate 0.3"
 
 
 def test_a_mistake_in_the_decorator_is_found_when_the_dag_is_parsed(project: Project) -> None:

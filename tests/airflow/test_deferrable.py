@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk._shared import secrets_masker
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_provider.scriptrun import (
@@ -19,8 +20,10 @@ from airflow_provider.scriptrun import (
     ScriptRunConfig,
     ScriptRunOperator,
 )
+from airflow_provider.scriptrun.errors import TargetUnreachableError
 from airflow_provider.scriptrun.runs.host_watches import shared
 from airflow_provider.scriptrun.runs.run_view import RunView
+from airflow_provider.scriptrun.targets.host import HostTarget
 from airflow_provider.scriptrun.triggers import allowance, wait
 from airflow_provider.scriptrun.triggers.run_over import ScriptRunTrigger
 from airflow_provider.scriptrun.triggers.wait import DEADLINE, NOT_STARTED, OVER, TROUBLE
@@ -138,12 +141,40 @@ def test_what_airflow_keeps_of_a_trigger_holds_no_secret_and_the_triggerer_masks
     task = operator(project, config={"secret_variables": {"TOKEN": "var:TOKEN"}})
     deferred(project, task, airflow)
     assert "hunter2" not in json.dumps(airflow.stored.deferred)
+    secrets_masker.reset_secrets_masker()  # as the masker of another process is
     triggerer = Triggerer(trigger_of(airflow))
     project.release()
     assert triggerer.wait()["why"] == OVER
-    from airflow.sdk._shared.secrets_masker import redact
+    assert secrets_masker.redact("it is hunter2-hunter2") == "it is ***"
 
-    assert redact("it is hunter2-hunter2") == "it is ***"
+
+def test_a_task_that_goes_on_in_another_process_hides_the_secret_that_its_script_prints(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_TOKEN", "hunter2-hunter2")
+    airflow = FakeAirflow(variables={"TOKEN": "hunter2-hunter2"})
+    task = operator(project, config={"secret_variables": {"TOKEN": "var:TOKEN"}})
+    deferred(project, task, airflow)
+    project.release()
+    airflow.fire(Triggerer(trigger_of(airflow)).wait())
+    secrets_masker.reset_secrets_masker()  # as the masker of another process is
+    assert airflow.run(task).state == "success"
+    assert secrets_masker.redact("it is hunter2-hunter2") == "it is ***"
+
+
+def test_a_secret_that_is_gone_when_a_task_goes_on_costs_no_result(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_TOKEN", "hunter2-hunter2")
+    airflow = FakeAirflow()
+    task = operator(project, config={"secret_variables": {"TOKEN": "var:TOKEN"}})
+    deferred(project, task, airflow)
+    project.release()
+    airflow.fire(Triggerer(trigger_of(airflow)).wait())
+    monkeypatch.delenv("AIRFLOW_VAR_TOKEN")
+    outcome = airflow.run(task)
+    assert outcome.state == "success"
+    assert "var:TOKEN" in outcome.log
 
 
 def test_the_log_goes_on_where_the_triggerer_stopped_that_was_restarted(
@@ -304,6 +335,81 @@ def test_a_trigger_that_gives_up_leaves_the_rest_to_the_worker_and_the_task_does
     assert outcome.state == "success", outcome.log
     assert [start[0] for start in project.starts()] == [run_id]
     assert outcome.lines.count("done") == 1
+
+
+@pytest.mark.parametrize("why", [TROUBLE, NOT_STARTED])
+def test_the_time_of_a_task_goes_on_behind_a_trigger_that_gives_up(project: Project, why: str) -> None:
+    airflow, task = FakeAirflow(), operator(project, execution_timeout=timedelta(hours=1))
+    deferred(project, task, airflow)
+    run_id, _ = project.starts()[0]
+    airflow.fire({"run_id": run_id, "why": why, "cursor": trigger_of(airflow).wait.cursor})
+    assert 3500 < set_until(airflow, time.time() + 1) - time.time() <= 3600
+    release = threading.Timer(PATIENCE_SECONDS / 2, project.release)  # so that a task whose time starts anew ends
+    release.start()
+    outcome = airflow.run(task)
+    release.cancel()
+    assert isinstance(outcome.error, RunTimeoutError), outcome.log
+    assert project.status(run_id)["reason"] == "timeout"
+
+
+def test_a_run_that_ended_in_time_is_collected_however_late_its_task_goes_on(project: Project) -> None:
+    airflow, task = FakeAirflow(), operator(project, execution_timeout=timedelta(hours=1))
+    deferred(project, task, airflow)
+    project.release()
+    airflow.fire(Triggerer(trigger_of(airflow)).wait())
+    set_until(airflow, time.time() - 600)
+    outcome = airflow.run(task)
+    assert outcome.state == "success", outcome.log
+    assert "execution_timeout" not in outcome.log
+
+
+def set_until(airflow: FakeAirflow, until: float) -> float:
+    """Let the time of a task that goes on pass at another moment; return when it would have."""
+    waiting = airflow.stored.deferred
+    assert waiting is not None
+    was = float(waiting["next_kwargs"]["until"])
+    waiting["next_kwargs"]["until"] = until
+    airflow._change(lambda stored: setattr(stored, "deferred", waiting))
+    return was
+
+
+def unreachable(*_: Any, **__: Any) -> Any:
+    raise TargetUnreachableError("nothing answers there")
+
+
+def test_a_target_that_the_triggerer_cannot_reach_is_left_to_the_worker_that_could(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    airflow, task = FakeAirflow(), operator(project)
+    deferred(project, task, airflow)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("airflow_provider.scriptrun.triggers.run_over.UNREACHED_SECONDS", 1.0)
+        elsewhere.setattr(HostTarget, "poll", unreachable)
+        triggerer = Triggerer(trigger_of(airflow))
+        assert triggerer.wait()["why"] == TROUBLE
+    assert any("has never answered this triggerer" in line for line in triggerer.lines)
+    project.release()
+    airflow.fire(triggerer.event)
+    outcome = airflow.run(task)
+    assert outcome.state == "success", outcome.log
+    assert len(project.starts()) == 1
+
+
+def test_a_target_that_the_triggerer_has_reached_is_waited_for_there_however_long_it_is_away(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider.scriptrun.triggers.run_over.UNREACHED_SECONDS", 0.0)
+    airflow, task = FakeAirflow(), operator(project)
+    deferred(project, task, airflow)
+    triggerer = Triggerer(trigger_of(airflow))
+    watch = until(lambda: next((one for one in shared._watches.values() if one._subscriptions), None), "its watch")
+    until(lambda: all(subscription.has_answered for subscription in watch._subscriptions), "an answer")
+    with monkeypatch.context() as away:
+        away.setattr(watch._target, "poll", unreachable)
+        watch._wake.ring()
+        until(lambda: sum("nothing answers there" in line for line in triggerer.lines) >= 2, "the second try")
+    project.release()
+    assert triggerer.wait()["why"] == OVER
 
 
 def test_a_watch_that_fails_ends_the_trigger_and_neither_the_run_nor_the_task(

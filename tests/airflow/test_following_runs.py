@@ -197,7 +197,12 @@ def test_what_a_run_left_on_one_target_is_an_input_on_another_and_comes_there_on
 @pytest.mark.usefixtures("defers_at_once")
 @pytest.mark.parametrize("is_deferrable", [False, True], ids=["in a worker", "deferred"])
 def test_each_outlet_gets_an_event_that_says_which_run_it_was(scripts: Project, is_deferrable: bool) -> None:
-    outlets = [Asset(name="model", uri="s3://models/churn"), AssetAlias("models/churn"), AssetAlias("models/all")]
+    outlets = [
+        Asset(name="model", uri="s3://models/churn"),
+        Asset.ref(name="scores"),
+        AssetAlias("models/churn"),
+        AssetAlias("models/all"),
+    ]
     with DAG("dag") as dag:
         train = ScriptRunOperator(
             task_id="train", config=ScriptRunConfig("code", "train.py"), outlets=outlets, deferrable=is_deferrable
@@ -217,14 +222,18 @@ def test_each_outlet_gets_an_event_that_says_which_run_it_was(scripts: Project, 
     }
     assert [(outlet["name"], outlet["type"]) for outlet in airflow.events["outlets"]] == [
         ("model", "Asset"),
+        ("scores", "AssetNameRef"),
         ("models/churn", "AssetAlias"),
         ("models/all", "AssetAlias"),
     ]
-    events = {event.get("source_alias_name"): event for event in airflow.events["events"]}
-    assert set(events) == {None, "models/churn", "models/all"}
-    assert all(event["extra"] == told for event in events.values())
-    assert events[None]["dest_asset_key"] == {"name": "model", "uri": "s3://models/churn"}
-    assert events["models/churn"]["dest_asset_key"]["name"] == "models/churn"
+    events = [(event.get("source_alias_name"), event["dest_asset_key"]["name"]) for event in airflow.events["events"]]
+    assert sorted(events, key=str) == [
+        ("models/all", "models/all"),
+        ("models/churn", "models/churn"),
+        (None, "model"),
+        (None, "scores"),
+    ]
+    assert all(event["extra"] == told for event in airflow.events["events"])
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from airflow_provider.scriptrun.runs import start
 from airflow_provider.scriptrun.runs.lineage import DELIVERED, LINEAGE, Attempt
 from airflow_provider.scriptrun.runs.run import Run
 from airflow_provider.scriptrun.runs.submission import submit
+from airflow_provider.scriptrun.runs.workspace import Workspace
 from airflow_provider.scriptrun.supervisor.protocol.manifest import snapshot_id
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets.contract import Outcome, RunStatus, Sent, Started
@@ -330,6 +331,12 @@ def test_the_longest_experiment_has_runs_with_short_ids(world):
     )  # fmt: skip
     assert len(run.id) < 128
     assert Run.get(world.workspace, run.id).experiment == "e" * 255
+
+
+def test_a_workspace_whose_url_holds_a_password_is_refused_without_saying_it():
+    with pytest.raises(WorkspaceError, match=r"sftp://host/runs holds a password") as caught:
+        Workspace("sftp://somebody:hunter2@host/runs")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_workspace_that_cannot_be_written_stops_before_anything_is_asked(world):

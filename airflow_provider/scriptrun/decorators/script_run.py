@@ -76,6 +76,9 @@ class ScriptRunDecoratedOperator(DecoratedOperator, ScriptRunOperator):
         # The other fields are rendered already; what a person wrote in them must not be rendered once more.
         self.config = self.render_template(template_value(found), context)
 
+    def _recall(self, config: Mapping[str, Any]) -> None:
+        self.config = dict(config)
+
 
 class _ScriptRunTask(_TaskDecorator[Any, Any, ScriptRunDecoratedOperator]):
     def _expand(self, expand_input: Any, *, strict: bool) -> Any:

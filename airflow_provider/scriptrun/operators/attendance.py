@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowException, AirflowRescheduleException, AirflowTaskTimeout
 
-from airflow_provider.scriptrun.errors import RunCanceledError, RunFailedError, RunTimeoutError, ScriptRunError
+from airflow_provider.scriptrun.errors import (
+    ConfigurationError,
+    RunCanceledError,
+    RunFailedError,
+    RunTimeoutError,
+    ScriptRunError,
+)
 from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
 from airflow_provider.scriptrun.links.run_links import push_links
 from airflow_provider.scriptrun.operators import killing, outlets, task_facts
@@ -94,12 +100,25 @@ class Attendance:
             if run is not None:
                 run.close()
 
-    def resume(self, run_id: str, experiment: str, cursor: Mapping[str, Any], *, is_over_time: bool) -> dict[str, Any]:
+    def resume(
+        self,
+        run_id: str,
+        experiment: str,
+        cursor: Mapping[str, Any],
+        *,
+        secrets: Iterable[str],
+        recall: Callable[[Mapping[str, Any]], None],
+        is_over_time: bool,
+    ) -> dict[str, Any]:
         """Go on with a run that was watched in the triggerer, as :meth:`attend` would have.
 
         :param cursor: how far it was shown there.
+        :param secrets: references to what must not be shown: this is another process, whose masker knows none of it.
+        :param recall: is told which configuration is run.
         :param is_over_time: the ``execution_timeout`` passed meanwhile.
         """
+        for reference in secrets:
+            self._hide(reference)
         run = Run(
             Workspace.from_config(self._surroundings),
             experiment,
@@ -108,6 +127,7 @@ class Attendance:
             lineage=self._state,
         )
         try:
+            recall(run.submission["config"])
             if is_over_time:
                 return self._time_out(run)
             return self._follow(run, Cursor.from_document(cursor))
@@ -117,6 +137,12 @@ class Attendance:
             return self._time_out(run)
         finally:
             run.close()
+
+    def _hide(self, reference: str) -> None:
+        try:
+            self._surroundings.secret(reference)
+        except ConfigurationError as error:  # it was there when the run began, whose result this is no reason to lose
+            self._reporter.warning(f"What the script prints of it is shown as it is. {error}")
 
     def _follow(self, run: Run, cursor: Cursor | None = None) -> dict[str, Any]:
         push_links(run, self._context["ti"], self._surroundings.settings.workspace_page)

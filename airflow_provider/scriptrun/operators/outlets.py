@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetAlias
+from airflow.sdk.definitions.asset import AssetRef
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,5 +36,5 @@ def tell(context: Context, record: Mapping[str, Any], *, experiment_uri: str) ->
         if isinstance(outlet, AssetAlias):
             uri = experiment_uri if "://" in experiment_uri else f"file://{experiment_uri}"
             events[outlet].add(Asset(name=outlet.name, uri=uri), extra=extra)
-        elif isinstance(outlet, Asset):
+        elif isinstance(outlet, (Asset, AssetRef)):
             events[outlet].extra.update(extra)

@@ -131,29 +131,51 @@ class ScriptRunOperator(BaseOperator):
         self.shown_links = None
         return super().resume_execution(next_method, next_kwargs, context)
 
-    def resume(self, context: Context, event: dict[str, Any], experiment: str) -> dict[str, Any]:
-        """Go on behind the trigger: collect what the run left, and return its record."""
+    def resume(
+        self,
+        context: Context,
+        event: dict[str, Any],
+        experiment: str,
+        secrets: Sequence[str] = (),
+        until: float | None = None,
+    ) -> dict[str, Any]:
+        """Go on behind the trigger: collect what the run left, and return its record.
+
+        :param event: the trigger's, see :class:`ScriptRunTrigger`.
+        :param experiment: the run's.
+        :param secrets: what names the secrets that its script may print.
+        :param until: when the ``execution_timeout`` passes of a run that goes on, in seconds since 1970.
+        """
         from airflow_provider.scriptrun.operators.deadline import Deadline
-        from airflow_provider.scriptrun.triggers.wait import DEADLINE, NOT_STARTED
+        from airflow_provider.scriptrun.triggers.wait import DEADLINE, NOT_STARTED, OVER
 
         if event["why"] == NOT_STARTED:  # its starter died before it began: it is asked for once more
-            return self._attend(context, defers=False)
-        with Deadline(is_set=self.execution_timeout is not None) as deadline:
+            return self._attend(context, defers=False, until=until)
+        until = None if event["why"] == OVER else until  # what ended in time may be collected late
+        with Deadline(is_set=self.execution_timeout is not None, until=until) as deadline:
             attendance = self._attendance(context, deadline)
             return attendance.resume(
-                event["run_id"], experiment, event["cursor"], is_over_time=event["why"] == DEADLINE
+                event["run_id"],
+                experiment,
+                event["cursor"],
+                secrets=secrets,
+                recall=self._recall,
+                is_over_time=event["why"] == DEADLINE,
             )
 
     def _decide(self, context: Context) -> None:
         """Settle what is run, where that is not known before the task runs."""
 
-    def _attend(self, context: Context, *, defers: bool) -> dict[str, Any]:
+    def _recall(self, config: Mapping[str, Any]) -> None:
+        """Know again what is run, behind a trigger, where that was settled before it."""
+
+    def _attend(self, context: Context, *, defers: bool, until: float | None = None) -> dict[str, Any]:
         from airflow_provider.scriptrun.operators.deadline import Deadline
 
         self._decide(context)
         config = ScriptRunConfig.from_rendered(with_overrides(self.config, **_overrides(vars(self))))
         experiment = self.experiment or experiment_name(context["dag"].dag_id)
-        with Deadline(is_set=self.execution_timeout is not None) as deadline:
+        with Deadline(is_set=self.execution_timeout is not None, until=until) as deadline:
             defer = partial(self._wait_elsewhere, experiment) if defers else None
             attendance = self._attendance(context, deadline, defer)
             return attendance.attend(config, experiment, refresh_environment=self.refresh_environment)
@@ -169,7 +191,8 @@ class ScriptRunOperator(BaseOperator):
         from airflow_provider.scriptrun.triggers.run_over import ScriptRunTrigger
 
         trigger = ScriptRunTrigger(asdict(wait))
-        self.defer(trigger=trigger, method_name="resume", kwargs={"experiment": experiment})
+        again = {"experiment": experiment, "secrets": list(wait.secrets), "until": wait.deadline}
+        self.defer(trigger=trigger, method_name="resume", kwargs=again)
         raise AssertionError("a task that defers ends there")
 
 

@@ -37,6 +37,7 @@ class Subscription:
         self._watch, self._hear = watch, hear
         self._follower = Follower(cursor)
         self.reached_at = time.monotonic()  #: when the target last answered, or when this began
+        self.has_answered = False
 
     def taken(self) -> None:
         """Say that a piece of news was dealt with: one that leaves a few untaken hears no more until it has."""
@@ -173,7 +174,7 @@ class HostWatch:
                 follower = subscription._follower
                 if follower.cursor.run_id not in cursors:
                     continue
-                subscription.reached_at = now
+                subscription.reached_at, subscription.has_answered = now, True
                 news = found.get(follower.cursor.run_id)
                 mine = None if news is None else follower.takes(news)
                 if mine is not None:
@@ -188,7 +189,7 @@ class HostWatch:
         with self._changed:
             hearing = list(self._subscriptions)
         for subscription in hearing:
-            self._tell(subscription, Trouble(error, pause, subscription.reached_at))
+            self._tell(subscription, Trouble(error, pause, subscription.reached_at, subscription.has_answered))
         self._pause(pause, lambda: not self._subscriptions)
 
     def _give_up(self, error: Exception) -> None:

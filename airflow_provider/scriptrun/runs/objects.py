@@ -167,7 +167,7 @@ class ExplainedWriter:
 def open_store(root: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> ObjectStore:
     """Open a root: a path, a ``file://`` or any other fsspec URL, a ``upath.UPath``.
 
-    Raises :class:`WorkspaceError` for a URL of an unknown kind, or one whose package is not installed.
+    Raises :class:`WorkspaceError` for a URL of an unknown kind, with a password, or whose package is not installed.
     """
     from airflow_provider.scriptrun.runs.local_objects import LocalObjects
     from airflow_provider.scriptrun.runs.remote_objects import RemoteObjects
@@ -182,6 +182,7 @@ def open_store(root: str | os.PathLike[str], options: Mapping[str, Any] | None =
         from urllib.parse import unquote, urlsplit
 
         return LocalObjects(unquote(urlsplit(text).path))
+    _refuse_password(text)
     from fsspec.core import url_to_fs  # type: ignore[import-untyped]  # fsspec has no types
 
     try:
@@ -193,6 +194,19 @@ def open_store(root: str | os.PathLike[str], options: Mapping[str, Any] | None =
             advice="Install the fsspec package for this kind of URL",
         ) from error
     return RemoteObjects(file_system, path, text)
+
+
+def _refuse_password(url: str) -> None:
+    """A workspace's URL stands in records, links and logs."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    if parts.password:
+        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        raise WorkspaceError(
+            f"The URL of the workspace {shown} holds a password",
+            advice="Give it as an option, which is kept secret: [scriptrun] workspace_options, or storage_options=",
+        )
 
 
 def explain(uri: str, done: str, error: Exception) -> WorkspaceError:

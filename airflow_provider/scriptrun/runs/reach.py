@@ -30,11 +30,13 @@ class Trouble:
 
     :param pause_s: when it is tried again.
     :param reached_at: when it last answered (or when it was first asked), by the monotonic clock.
+    :param has_answered: whether it ever has.
     """
 
     error: TargetUnreachableError
     pause_s: float
     reached_at: float
+    has_answered: bool = True
 
 
 def pauses() -> Iterator[float]:

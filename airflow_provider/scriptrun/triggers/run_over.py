@@ -43,6 +43,9 @@ LOOK_SECONDS = 10.0
 INLINE_BYTES = 16 * 1024
 #: A trigger that has more to show than it may shows nothing for so long; it hears of the run's end all the same.
 CATCH_UP_SECONDS = 2.0
+#: A target that has never answered a triggerer, though it answered the worker, may be out of its reach for ever (an
+#: engine behind the socket of the worker's host, a firewall): after so long the worker watches again.
+UNREACHED_SECONDS = 60.0
 #: Airflow grants on_kill 30 s. Asking for a cancel takes milliseconds, the supervisor does the rest.
 KILL_WAIT_SECONDS = 1.0
 
@@ -65,6 +68,7 @@ class ScriptRunTrigger(BaseTrigger):
         self._subscription: Subscription | None = None
         self._view: RunView | None = None
         self._is_over = False
+        self._was_reached = False  #: the target by a triggerer
         self._loop: asyncio.AbstractEventLoop
         self._mailbox: Mailbox[_Heard]
         self._catch_up_at: float | None = None  #: when to ask for the log again, by the monotonic clock
@@ -155,8 +159,10 @@ class ScriptRunTrigger(BaseTrigger):
         cursor = Cursor.from_document(self.wait.cursor)
         options = surroundings.settings.storage_options
         trail = Trail(Workspace(self.wait.workspace, storage_options=options).objects, self.wait.folder)
+        furthest = trail.furthest(cursor)
+        self._was_reached = furthest != cursor
         return RunView(
-            cursor=trail.furthest(cursor),
+            cursor=furthest,
             reporter=TaskLog(self.log),
             log_name=self.wait.log_uri,
             log_cap_bytes=surroundings.settings.task_log_cap_bytes,
@@ -186,8 +192,13 @@ class ScriptRunTrigger(BaseTrigger):
     async def _hear(self, view: RunView, what: _Heard | None) -> str | None:
         """Deal with one piece of news; return why the trigger fires, if it does."""
         if isinstance(what, Trouble):
+            self._was_reached |= what.has_answered
+            if not self._was_reached and time.monotonic() - what.reached_at >= UNREACHED_SECONDS:
+                self.log.warning("%s It has never answered this triggerer, so the worker watches again.", what.error)
+                return TROUBLE
             view.struggle(what)
         elif isinstance(what, News):
+            self._was_reached = True
             if what.status is not None and what.status.status.is_terminal:
                 return OVER
             await self._take(view, what)
