@@ -19,6 +19,14 @@ def test_the_page_of_settings_is_the_table_that_the_code_has() -> None:
     assert settings_table.PAGE.read_text() == settings_table.page(), "run: python scripts/settings_table.py"
 
 
+def test_no_password_or_key_of_the_deployment_has_a_default() -> None:
+    text = (CHECKOUT / "docker-compose.yml").read_text()
+    named = re.findall(r"\$\{(\w*(?:PASSWORD|KEY|SECRET)\w*)([^}]*)\}", text)
+    assert len(named) > 5
+    assert {rest.partition("make")[0] for _, rest in named} <= {"", ":?"}
+    assert {name for name, _ in named} == {name for name, rest in named if rest}, "each must be set by somebody"
+
+
 def test_pinned_requirements_name_no_index() -> None:
     text = (CHECKOUT / "requirements" / "development.txt").read_text()
     assert text

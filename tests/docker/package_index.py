@@ -29,9 +29,9 @@ class PackageIndex:
     """
 
     def __init__(self, folder: Path, packages: Mapping[str, str], login: tuple[str, str] | None = None) -> None:
+        self._folder = folder
         for name, version in packages.items():
-            wheel = make_wheel(folder / "simple" / name, name.replace("-", "_"), version)
-            (wheel.parent / "index.html").write_text(f'<!DOCTYPE html><a href="{wheel.name}">{wheel.name}</a>')
+            self.offer(name, version)
         self.login = ":".join(login) if login else ""
         self.wheels: list[str] = []  #: those that were asked for, in order
         self.proxied: list[str | None] = []  #: with which authorization a proxy was asked, in order
@@ -43,6 +43,13 @@ class PackageIndex:
         self._thread.start()
         user = "".join(f"{quote(part, safe='')}{mark}" for part, mark in zip(login, ":@", strict=True)) if login else ""
         self.url = f"http://{user}{self.address}/simple"
+
+    def offer(self, name: str, version: str) -> None:
+        """Have this version of a package, beside those that it has."""
+        folder = self._folder / "simple" / name
+        make_wheel(folder, name.replace("-", "_"), version)
+        links = "".join(f'<a href="{wheel.name}">{wheel.name}</a>' for wheel in sorted(folder.glob("*.whl")))
+        (folder / "index.html").write_text(f"<!DOCTYPE html>{links}")
 
     @property
     def address(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ from airflow_provider.scriptrun.errors import RunLostError
 from airflow_provider.scriptrun.targets import session
 from airflow_provider.scriptrun.targets.docker import engine as target_engine
 from airflow_provider.scriptrun.targets.docker import raw_http
+from airflow_provider.scriptrun.targets.docker.package_image import PackageImages
 from tests import components
 from tests.docker import index
 from tests.docker.disk import containers
@@ -236,3 +238,27 @@ def test_a_dockerfile_whose_engine_goes_in_the_middle_is_built_by_the_same_submi
         site.until_none(kind)
     if cut is not killed:
         assert containers(site.engine) == before
+
+
+def test_an_engine_that_takes_long_to_make_a_large_image_is_waited_for(
+    site: EngineSite, packages: PackageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The moment is that of ``PackageImages._commit``: nothing is said until all is copied."""
+    monkeypatch.setattr(target_engine, "PATIENCE_S", 5.0)
+    commit = PackageImages._commit
+
+    def slowly(*arguments: Any) -> None:
+        site.engine.freeze()
+        thaw = threading.Timer(8.0, site.engine.thaw)
+        thaw.start()
+        try:
+            commit(*arguments)
+        finally:
+            thaw.join()
+
+    monkeypatch.setattr(PackageImages, "_commit", slowly)
+    building = Building(site, packages)
+    packages.gate.set()
+    record = building.end()
+    assert record["status"] == "Completed", record
+    assert packages.wheels == ["alpha-1.0-py3-none-any.whl"], "it was built once"

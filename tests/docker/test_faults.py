@@ -16,6 +16,7 @@ from airflow_provider.scriptrun.errors import TargetRefusedError, TargetUnreacha
 from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets.contract import Attempt, ComputeTarget, Limits
+from airflow_provider.scriptrun.targets.docker import containers
 from airflow_provider.scriptrun.targets.docker.environments import Environments
 from airflow_provider.scriptrun.targets.docker.keeper import PROGRAM
 from airflow_provider.scriptrun.targets.registry import open_target
@@ -237,6 +238,24 @@ def test_a_keeper_that_cannot_use_its_volume_says_why(machine: Engine, store: st
         machine.client.containers.run(base_image_name, entrypoint=program, labels={LABEL: store}, stderr=False)
     (keeper,) = machine.client.containers.list(all=True, filters={"label": f"{LABEL}={store}"})
     assert keeper.logs(stderr=False).startswith(b"failed ")
+
+
+def test_a_container_of_a_runs_name_that_nobody_lets_go_of_is_named(
+    client: Client, machine: Engine, store: str, base_image_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "OCCUPIED_S", 1.0)
+    request, tree = client.request("print('once')")
+    name = f"{store}-{request.run_id}"
+    held = machine.client.containers.run(
+        base_image_name, entrypoint=["sleep", "600"], name=name, labels={LABEL: store}, detach=True
+    )
+    held.pause()
+    try:
+        with pytest.raises(TargetUnreachableError, match=rf"container {name} is taken on .* \(it is paused\)"):
+            client.submit(request, tree)
+    finally:
+        held.remove(force=True)
+    assert client.follow(client.submit(request, tree).run_id).log == b"once\n"
 
 
 def test_a_run_whose_start_was_interrupted_is_not_being_prepared_any_more_though_its_worker_lives(

@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider.scriptrun import CondaDependencies, DockerConfiguration, Environment
 from airflow_provider.scriptrun.runs.run import Run
+from airflow_provider.scriptrun.targets.docker import images
 from tests.airflow.project import until
 from tests.docker import index
 from tests.docker.leaks import LABEL
@@ -35,14 +36,14 @@ class Shelf:
     def __init__(self, client: docker.DockerClient, store: str, base: str, worker: Worker) -> None:
         self._client, self._store, self._base, self._worker = client, store, base, worker
 
-    def submit(self, package: str, *arguments: str, folder: Path | None = None) -> Run:
+    def submit(self, package: str, *arguments: str, folder: Path | None = None, refreshes: bool = False) -> Run:
         """Start a script in an environment with a package, and a folder of this machine as ``/gates``."""
         environment = Environment(package)
         environment.python.conda_dependencies = CondaDependencies.create(pip_packages=[package])
         shared = [] if folder is None else ["-v", f"{folder}:/gates"]
         return self._worker.submit(
             {"main.py": SCRIPT}, environment=environment, arguments=arguments,
-            docker_runtime_config=DockerConfiguration(arguments=shared),
+            docker_runtime_config=DockerConfiguration(arguments=shared), refresh_environment=refreshes,
         )  # fmt: skip
 
     def finish(self, run: Run) -> None:
@@ -57,8 +58,9 @@ class Shelf:
         self._client.containers.run(self._base, command, volumes={self._store: {"bind": "/volume"}}, remove=True)
 
     def images(self) -> set[str]:
-        """Return the ids of those that are there."""
-        return {image.id for image in self._client.images.list(filters={"reference": f"{self._store}/environment"})}
+        """Return the ids of those that are there, under a name or not."""
+        mark = f"{LABEL}={self._store}"
+        return {image.id for image in self._client.images.list(filters={"label": [mark, "scriptrun.kind=environment"]})}
 
 
 @pytest.fixture
@@ -93,3 +95,25 @@ def test_an_image_of_packages_that_is_old_goes_once_no_run_is_in_it(shelf: Shelf
     assert len(shelf.images()) == 1
     assert not shelf.images() & before
     shelf.finish(gamma)
+
+
+def test_an_image_that_was_made_anew_under_a_run_goes_once_that_has_ended(
+    shelf: Shelf, packages: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "UNNAMED_S", -1.0)
+    gates = tmp_path / "gates"
+    gates.mkdir()
+    subprocess.run(["mkfifo", gates / "gate"], check=True)
+    first = shelf.submit("alpha", "/gates/gate", folder=gates)
+    try:
+        before = shelf.images()
+        packages.offer("alpha", "2.0")
+        again = shelf.submit("alpha", refreshes=True)
+        assert before < shelf.images()
+    finally:
+        subprocess.run(["timeout", "60", "sh", "-c", ': > "$0"', gates / "gate"], check=True)
+    shelf.finish(again)
+    shelf.finish(first)
+    shelf.finish(shelf.submit("beta"))
+    assert not shelf.images() & before
+    assert len(shelf.images()) == 2

@@ -63,7 +63,9 @@ class Worker:
             yield client
             client.cancel_all()
 
-    def submit(self, files: Mapping[str, str | bytes], target: str = NAME, **config: Any) -> Run:
+    def submit(
+        self, files: Mapping[str, str | bytes], target: str = NAME, *, refresh_environment: bool = False, **config: Any
+    ) -> Run:
         """Submit ``main.py`` of these files, as plain Python does."""
         source = self.folder / "source"
         source.mkdir(exist_ok=True)
@@ -72,4 +74,5 @@ class Worker:
             path.parent.mkdir(exist_ok=True, parents=True)
             path.write_bytes(content.encode() if isinstance(content, str) else content)
         configuration = ScriptRunConfig(str(source), "main.py", compute_target=target, **config)
-        return Experiment(Workspace.from_config(), "over-ssh").submit(configuration)
+        experiment = Experiment(Workspace.from_config(), "over-ssh")
+        return experiment.submit(configuration, refresh_environment=refresh_environment)

@@ -139,7 +139,7 @@ class DockerConfiguration(Element):
     """How a container is run.
 
     :param use_docker: run in a container even where the environment names no image.
-    :param shared_volumes: the target's folders are seen in the container.
+    :param shared_volumes: Azure's, and without effect: a run's folders are seen in its container, and no others.
     :param arguments: options of ``docker run``, as items of its command line; ``docker_arguments.py`` has them all.
     :param shm_size: shared memory, for instance ``2g``.
     """

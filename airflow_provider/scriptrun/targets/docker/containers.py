@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 
 #: From the start of a container to its supervisor's word.
 PATIENCE_S = 60.0
-#: Another one has made a container of this name, and is about to start it, or died before it did.
-UNSTARTED_S, LOOK_S = 10.0, 0.05
+#: Another one has made a container of this name, and is about to start it, or died before it did. In the longer time
+#: it is started, or removed.
+UNSTARTED_S, OCCUPIED_S, LOOK_S = 10.0, 60.0, 0.05
 _REMOVABLE = ("created", "running", "exited", "dead")
 _MAX_ANSWER_BYTES = 16 * 1024
 _QUOTED_CHARACTERS = 2000
@@ -117,7 +118,7 @@ class Launcher:
 
     def _create(self, name: str, box: Box, has_begun: Callable[[str], bool]) -> str | None:
         """Return the new container; ``None``: there is one, which somebody else has started."""
-        waited_until = time.monotonic() + UNSTARTED_S
+        begun = time.monotonic()
         while True:
             try:
                 made = self._engine.call(f"the container {name}", lambda client: self._make(client, name, box))
@@ -131,8 +132,14 @@ class Launcher:
             state = None if there is None else there["State"]["Status"]
             if there is not None and state == "running" and has_begun(str(there["Config"]["Labels"].get(RUN_LABEL))):
                 return None
-            if there is not None and state in _REMOVABLE and time.monotonic() > waited_until:
+            waited = time.monotonic() - begun
+            if there is not None and state in _REMOVABLE and waited > UNSTARTED_S:
                 self._remove(str(there["Id"]), force=state == "running")
+            if waited > OCCUPIED_S:
+                raise TargetUnreachableError(
+                    f"The name of the container {name} is taken on {self._engine.name} (it is {state or 'not shown'})",
+                    advice=f"Look at it with docker inspect {name}. Remove it, or restart an engine that shows none.",
+                )
             time.sleep(LOOK_S)
 
     def _make(self, client: Any, name: str, box: Box) -> Any:

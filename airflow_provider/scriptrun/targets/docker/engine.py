@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-#: How long the engine may take for an answer; what builds or moves images streams its progress.
+#: How long the engine may take for an answer; most of what builds or moves images streams its progress.
 PATIENCE_S = 120.0
+#: The same where it copies a whole image before it says a word.
+COPY_PATIENCE_S = 3600.0
 #: Everything of ours carries it: which volume, and so which target, it belongs to.
 VOLUME_LABEL = "scriptrun.volume"
 #: The first API version that mounts a part of a volume.
@@ -114,16 +116,26 @@ class Engine:
                     self._client = new_client(self.dial, version, PATIENCE_S)
             return self._client
 
-    def call(self, what: str, work: Callable[[APIClient], Answer]) -> Answer:
+    def call(self, what: str, work: Callable[[APIClient], Answer], *, patience_s: float | None = None) -> Answer:
         """Return ``work(client)``.
 
         :param what: what is asked for, for messages: "the image x".
+        :param patience_s: how long the answer may take; ``None``: :data:`PATIENCE_S`.
         :raises EngineError: the engine refused.
         :raises EngineFullError: its disk is full.
         :raises TargetUnreachableError: it cannot be reached, or the connection broke.
         """
+        if patience_s is not None:
+            return self._call_patiently(what, work, patience_s)
         client = self.client()
         with self._errors(what):
+            return work(client)
+
+    def _call_patiently(self, what: str, work: Callable[[APIClient], Answer], patience_s: float) -> Answer:
+        from airflow_provider.scriptrun.targets.docker.client import new_client
+
+        version = self._spoken()
+        with self._errors(what), contextlib.closing(new_client(self.dial, version, patience_s)) as client:
             return work(client)
 
     def find(self, what: str, work: Callable[[APIClient], Answer]) -> Answer | None:

@@ -73,5 +73,7 @@ class Environments:
             tags = {tag.rpartition(":")[2]: tag for tag in images.made_for(self._target.connection.volume)}
             for key in self._claims.spared(list(tags), request.limits):
                 images.remove(tags[key])
+            for image in images.superseded(self._target.connection.volume):
+                images.remove(image)
         except (EngineError, TargetUnreachableError) as error:
             log.warning("Images that nobody needs any more stay: %s", error)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.scriptrun.errors import TargetRefusedError
 from airflow_provider.scriptrun.targets.docker.engine import EngineError, full, is_full
-from airflow_provider.scriptrun.targets.docker.labels import BASE, ENVIRONMENT, image_tag
+from airflow_provider.scriptrun.targets.docker.labels import BASE, ENVIRONMENT, KIND_LABEL, VOLUME_LABEL, image_tag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from airflow_provider.scriptrun.targets.docker.registry import Registries
     from airflow_provider.scriptrun.targets.docker.settings import Registry
 
+#: From the making of an image to its name, whatever the engine's clock says.
+UNNAMED_S = 60.0
 #: What a machine is called elsewhere than in images (https://github.com/opencontainers/image-spec, "GOARCH").
 _MACHINES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "armhf": "arm"}
 
@@ -96,6 +99,16 @@ class Images:
         filters = {"reference": [f"{beginning}*" for beginning in beginnings]}
         listed = self._engine.call("its images", lambda client: client.images(filters=filters))
         return [tag for one in listed for tag in one.get("RepoTags") or () if tag.startswith(beginnings)]
+
+    def superseded(self, volume: str) -> list[str]:
+        """Return the ids of environments whose name another image has, made anew while a run was in them.
+
+        One that was made just now may be about to get its name.
+        """
+        labels = [f"{VOLUME_LABEL}={volume}", f"{KIND_LABEL}={ENVIRONMENT}"]
+        filters = {"dangling": True, "label": labels}
+        listed = self._engine.call("its images", lambda client: client.images(filters=filters))
+        return [str(one["Id"]) for one in listed if abs(time.time() - float(one["Created"])) > UNNAMED_S]
 
     def remove(self, name: str, *, parents: bool = True) -> None:
         """Remove an image, or its name where it has others; one that a container has stays.

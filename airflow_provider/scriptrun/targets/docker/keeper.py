@@ -212,7 +212,7 @@ class Keeper:
         document = self._engine.container(name)
         if document is not None and document["State"]["Status"] in states:
             identifier = document["Id"]  # not the name: that may be another one's by then
-            self._engine.find(f"the container {name}", lambda client: client.remove_container(identifier))
+            self._engine.find(f"the container {name}", lambda client: client.remove_container(identifier, v=True))
 
     def _make_volume(self) -> None:
         labels = {VOLUME_LABEL: self._volume}

@@ -14,6 +14,7 @@ from airflow_provider.scriptrun.supervisor.protocol.canonical import canonical_j
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets.docker import sharing
 from airflow_provider.scriptrun.targets.docker.begun import has_begun
+from airflow_provider.scriptrun.targets.docker.engine import COPY_PATIENCE_S
 from airflow_provider.scriptrun.targets.docker.labels import (
     ENVIRONMENT,
     KIND_LABEL,
@@ -207,7 +208,9 @@ class PackageImages:
         }  # fmt: skip
         repository, _, version = one.tag.rpartition(":")
         self._target.engine.call(
-            f"the image {one.tag}", lambda client: client.commit(container, repository, tag=version, conf=config)
+            f"the image {one.tag}",
+            lambda client: client.commit(container, repository, tag=version, conf=config),
+            patience_s=COPY_PATIENCE_S,
         )
 
 
