@@ -1,4 +1,4 @@
-"""An authority of one's own, and what it signs for an engine and for its client."""
+"""An authority of one's own, and what it signs for an engine or an index, and for its client."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A package index of our own (PEP 503) on this machine, for containers in its network: may want a login, and wait.
+"""A package index of our own (PEP 503) on this machine, for containers in its network.
 
-It is a proxy, too, to itself, whatever the host that is asked for.
+It may want a login, speak TLS, and wait. It is a proxy, too, to itself, whatever the host that is asked for.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ import base64
 import contextlib
 import functools
 import http.server
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote, urlsplit
 
+from tests.docker.certificates import Certificates
 from tests.supervisor.environment_target import make_wheel
 
 #: No test lets it wait longer.
@@ -26,9 +28,16 @@ class PackageIndex:
 
     :param packages: name -> version.
     :param login: user and password that it wants.
+    :param certificates: of the server that it then is, over TLS; ``None``: it speaks plain HTTP.
     """
 
-    def __init__(self, folder: Path, packages: Mapping[str, str], login: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        packages: Mapping[str, str],
+        login: tuple[str, str] | None = None,
+        certificates: Certificates | None = None,
+    ) -> None:
         self._folder = folder
         for name, version in packages.items():
             self.offer(name, version)
@@ -39,10 +48,14 @@ class PackageIndex:
         self.gate.set()
         handler = functools.partial(_Handler, self, directory=str(folder))
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        if certificates:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(certificates.server_cert, certificates.server_key)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever)
         self._thread.start()
         user = "".join(f"{quote(part, safe='')}{mark}" for part, mark in zip(login, ":@", strict=True)) if login else ""
-        self.url = f"http://{user}{self.address}/simple"
+        self.url = f"http{'s' if certificates else ''}://{user}{self.address}/simple"
 
     def offer(self, name: str, version: str) -> None:
         """Have this version of a package, beside those that it has."""

@@ -27,6 +27,7 @@ from airflow_provider.scriptrun.runs.run import Run
 from scripts import docker_engine
 from tests.airflow.project import until
 from tests.docker import images, index
+from tests.docker.certificates import Certificates
 from tests.docker.leaks import KIND_LABEL, LABEL
 from tests.docker.package_index import PackageIndex
 
@@ -54,6 +55,19 @@ def client(engine: str) -> Iterator[docker.DockerClient]:
 def packages(tmp_path: Path) -> Iterator[PackageIndex]:
     """An index that wants a login."""
     with PackageIndex(tmp_path / "index", {"alpha": "1.0", **TABULAR}, ("robot", PASSWORD)) as serving:
+        yield serving
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Certificates:
+    """One that no image and no machine knows."""
+    return Certificates(tmp_path / "certificates")
+
+
+@pytest.fixture
+def encrypted_packages(authority: Certificates, tmp_path: Path) -> Iterator[PackageIndex]:
+    """An index whose certificate the authority signed."""
+    with PackageIndex(tmp_path / "encrypted", {"alpha": "1.0"}, certificates=authority) as serving:
         yield serving
 
 
@@ -305,6 +319,36 @@ def test_packages_are_installed_through_the_proxy_of_a_connection(
     assert record["status"] == "Completed", record
     assert set(packages.proxied) == {None}
     assert Path(record["log"]["uri"]).read_text() == f"http://{packages.address}\n"
+
+
+def test_packages_come_from_an_index_whose_authority_only_the_ca_file_of_a_connection_names(
+    name_engine: Callable[..., str],
+    encrypted_packages: PackageIndex,
+    authority: Certificates,
+    image: Callable[[str], str],
+    tmp_path: Path,
+) -> None:
+    name_engine(
+        network=index.NETWORK,
+        index_url=encrypted_packages.url,
+        base_image=image("no-certificates"),
+        ca_file=str(authority.ca),
+    )
+    record = Site(tmp_path).record(alpha(), "import alpha; print(alpha.VERSION)")
+    assert record["status"] == "Completed", record
+    assert Path(record["log"]["uri"]).read_text() == "1.0\n"
+    assert encrypted_packages.wheels == ["alpha-1.0-py3-none-any.whl"]
+
+
+def test_an_index_whose_authority_nothing_names_is_not_trusted_and_the_failure_names_the_option(
+    name_engine: Callable[..., str], encrypted_packages: PackageIndex, image: Callable[[str], str], tmp_path: Path
+) -> None:
+    name_engine(network=index.NETWORK, index_url=encrypted_packages.url, base_image=image("no-certificates"))
+    record = Site(tmp_path).record(alpha())
+    assert (record["status"], record["reason"]) == ("Failed", "environment"), record
+    assert "certificate is not trusted: name the authority's PEM file in the option ca_file" in record["message"]
+    assert "invalid peer certificate" in Path(record["log"]["uri"]).with_name("build.log").read_text()
+    assert encrypted_packages.wheels == []
 
 
 def test_no_secret_is_in_an_image_its_history_a_container_or_the_volume(

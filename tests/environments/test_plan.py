@@ -157,7 +157,7 @@ def test_a_ca_file_travels_and_changes_no_key(tmp_path):
     assert with_ca.document["delivery"]["ca"] == ca.read_text()
     assert key(with_ca.document) == key(planned(packages("six")).document)
     ca.write_text("nothing")
-    with pytest.raises(ConfigurationError, match="no certificate"):
+    with pytest.raises(ConfigurationError, match=f"^The ca_file {ca} holds no certificate"):
         planned(packages("six"), ca_file=ca)
     with pytest.raises(ConfigurationError, match="cannot be read"):
         planned(packages("six"), ca_file=tmp_path / "none.pem")

@@ -91,10 +91,10 @@ def _certificates(ca_file: Path | None) -> str | None:
         return None
     try:
         if ca_file.stat().st_size > MAX_CA_BYTES:
-            raise ConfigurationError(f"[scriptrun] ca_file {ca_file} is larger than any list of authorities.")
+            raise ConfigurationError(f"The ca_file {ca_file} is larger than any list of authorities.")
         text = ca_file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"[scriptrun] ca_file {ca_file} cannot be read: {error}.") from error
+        raise ConfigurationError(f"The ca_file {ca_file} cannot be read: {error}.") from error
     if "-----BEGIN CERTIFICATE-----" not in text:
-        raise ConfigurationError(f"[scriptrun] ca_file {ca_file} holds no certificate in PEM form.")
+        raise ConfigurationError(f"The ca_file {ca_file} holds no certificate in PEM form.")
     return text
