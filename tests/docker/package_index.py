@@ -29,9 +29,9 @@ class PackageIndex:
     """
 
     def __init__(self, folder: Path, packages: Mapping[str, str], login: tuple[str, str] | None = None) -> None:
+        self._folder = folder
         for name, version in packages.items():
-            wheel = make_wheel(folder / "simple" / name, name.replace("-", "_"), version)
-            (wheel.parent / "index.html").write_text(f'<!DOCTYPE html><a href="{wheel.name}">{wheel.name}</a>')
+            self.publish(name, version)
         self.login = ":".join(login) if login else ""
         self.wheels: list[str] = []  #: those that were asked for, in order
         self.proxied: list[str | None] = []  #: with which authorization a proxy was asked, in order
@@ -53,6 +53,12 @@ class PackageIndex:
     def authorization(self) -> str:
         """What a client's header ends with."""
         return base64.b64encode(self.login.encode()).decode()
+
+    def publish(self, name: str, version: str) -> None:
+        """Offer a version from now on, beside those that there are."""
+        folder = make_wheel(self._folder / "simple" / name, name.replace("-", "_"), version).parent
+        links = [f'<a href="{wheel.name}">{wheel.name}</a>' for wheel in sorted(folder.glob("*.whl"))]
+        (folder / "index.html").write_text("<!DOCTYPE html>" + "\n".join(links))
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
