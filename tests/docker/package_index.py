@@ -44,6 +44,7 @@ class PackageIndex:
         self.login = ":".join(login) if login else ""
         self.wheels: list[str] = []  #: those that were asked for, in order
         self.proxied: list[str | None] = []  #: with which authorization a proxy was asked, in order
+        self.is_away = False  #: it hangs up on whoever asks
         self.gate, self.reached = threading.Event(), threading.Event()
         self.gate.set()
         handler = functools.partial(_Handler, self, directory=str(folder))
@@ -101,6 +102,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         super().__init__(*arguments, directory=directory)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
+        if self._index.is_away:
+            self.close_connection = True
+            return
         if self.path.startswith("http://"):
             self._index.proxied.append(self.headers.get("Proxy-Authorization"))
             self.path = urlsplit(self.path).path

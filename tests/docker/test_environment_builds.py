@@ -6,7 +6,6 @@ Packages come from an index of our own on this machine, whose network the builds
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import logging
 import os
@@ -22,11 +21,11 @@ from urllib.parse import quote
 import docker
 import pytest
 
-from airflow_provider.scriptrun import CondaDependencies, Environment, Experiment, ScriptRunConfig, Workspace
-from airflow_provider.scriptrun.runs.run import Run
+from airflow_provider.scriptrun import CondaDependencies, Environment
 from scripts import docker_engine
 from tests.airflow.project import until
 from tests.docker import images, index
+from tests.docker.build_site import Site, alpha, images_of
 from tests.docker.certificates import Certificates
 from tests.docker.leaks import KIND_LABEL, LABEL
 from tests.docker.package_index import PackageIndex
@@ -89,57 +88,10 @@ def said() -> Iterator[list[str]]:
     log.removeHandler(ear)
 
 
-class Site:
-    """A workspace, and an engine by a connection."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        (folder / "code").mkdir()
-        self.experiment = Experiment(Workspace(str(folder / "workspace")), "builds")
-
-    def submit(
-        self, environment: Environment, script: str = "print('ran')", run_id: str | None = None, **fields: Any
-    ) -> Run:
-        """Submit a script in an environment."""
-        (self._folder / "code" / "main.py").write_text(script)
-        config = ScriptRunConfig(
-            self._folder / "code", script="main.py", environment=environment, compute_target="engine", **fields
-        )
-        return self.experiment.submit(config, **({"run_id": run_id} if run_id else {}))
-
-    def status_of(self, run_id: str) -> str:
-        """Return what somebody else is told of a run."""
-        with contextlib.closing(self.experiment.get_run(run_id)) as run:
-            return run.get_status()
-
-    def wait_for(self, run_id: str) -> dict[str, Any]:
-        """Wait for its end as somebody else, and return its details."""
-        with contextlib.closing(self.experiment.get_run(run_id)) as run:
-            return run.wait_for_completion(raise_on_error=False)
-
-    def record(self, *arguments: Any, **fields: Any) -> dict[str, Any]:
-        """Submit a script, and return the record of its run."""
-        run = self.submit(*arguments, **fields)
-        run.wait_for_completion(raise_on_error=False)
-        assert run.record is not None
-        return run.record
-
-
 @pytest.fixture
 def site(name_engine: Callable[..., str], packages: PackageIndex, tmp_path: Path) -> Site:
     name_engine(network=index.NETWORK, index_url=packages.url)
     return Site(tmp_path)
-
-
-def alpha() -> Environment:
-    environment = Environment("alpha")
-    environment.python.conda_dependencies = CondaDependencies.create(pip_packages=["alpha"])
-    return environment
-
-
-def images_of(client: docker.DockerClient, store: str) -> list[str]:
-    labels = [f"{LABEL}={store}", "scriptrun.kind=environment"]
-    return [tag for image in client.images.list(filters={"label": labels}) for tag in image.tags]
 
 
 def downloads_left(engine: str, image: str, store: str) -> list[str]:

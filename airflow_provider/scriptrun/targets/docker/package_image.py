@@ -79,8 +79,12 @@ class PackageImages:
         begun = time.monotonic()
         image, build = self._fresh(one, plan["delivery"]), None
         while image is None:
-            image, ours = self._made(request, one)
-            build = ours or build
+            try:
+                image, ours = self._made(request, one)
+            except NotMade as error:  # noqa: PERF203 - a build costs more than a try
+                image = self._old(one, plan["delivery"], error)
+            else:
+                build = ours or build
         if build is not None:
             log.info("environment %s was built in %.1f s", one.key[:12], time.monotonic() - begun)
             sharing.publish(self._target.registry, one.tag)
@@ -100,6 +104,15 @@ class PackageImages:
         noted = self._claims.use(one.key)
         resolved_at = max(noted or 0.0, float(image.labels.get(RESOLVED_LABEL, 0)))
         return image if limit is None or time.time() - resolved_at < limit else None
+
+    def _old(self, one: _Environment, delivery: dict[str, Any], error: NotMade) -> Image:
+        """Return the image that was to be made anew for its age, where that cannot be; else raise the error."""
+        failure, image = error.failure, self._target.images.find(one.tag)
+        may_help = failure is not None and failure.reason is Reason.ENVIRONMENT and not failure.is_unresolvable
+        if image is None or not may_help or delivery.get("refresh"):
+            raise error
+        log.warning("environment %s could not be made anew, and is used as it is: %s", one.key[:12], error)
+        return image
 
     def _made(self, request: StartRequest, one: _Environment) -> tuple[Image | None, str | None]:
         """Build, or wait for who does; the image, and the build's run when that was ours.
