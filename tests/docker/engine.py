@@ -168,6 +168,12 @@ class PrivateEngine:
         if self._service is not None:
             self._service.kill()
 
+    def revive(self) -> None:
+        """Start it, if it does not answer: a test that failed in the middle has left it so."""
+        if docker_engine.why_missing(self.url) is not None:
+            self.crash()
+            self.start()
+
     def freeze(self) -> None:
         """Stop dockerd where it is: the kernel lets clients in, and nobody answers. Containers go on."""
         daemon = self.pid
