@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,18 +76,25 @@ def shelf(
     return Shelf(docker_client, store, base_image_name, worker)
 
 
-def test_an_image_of_packages_that_is_old_goes_once_no_run_is_in_it(shelf: Shelf, tmp_path: Path) -> None:
-    gates = tmp_path / "gates"
+@contextlib.contextmanager
+def held(shelf: Shelf, package: str, folder: Path) -> Iterator[Run]:
+    """Start a script that waits, and let it go on behind the block."""
+    gates = folder / "gates"
     gates.mkdir()
     subprocess.run(["mkfifo", gates / "gate"], check=True)
-    alpha = shelf.submit("alpha", "/gates/gate", folder=gates)
+    run = shelf.submit(package, "/gates/gate", folder=gates)
     try:
+        yield run
+    finally:
+        subprocess.run(["timeout", "60", "sh", "-c", ': > "$0"', gates / "gate"], check=True)
+
+
+def test_an_image_of_packages_that_is_old_goes_once_no_run_is_in_it(shelf: Shelf, tmp_path: Path) -> None:
+    with held(shelf, "alpha", tmp_path) as alpha:
         of_alpha = shelf.images()
         shelf.age()
         beta = shelf.submit("beta")
         assert of_alpha < shelf.images()
-    finally:
-        subprocess.run(["timeout", "60", "sh", "-c", ': > "$0"', gates / "gate"], check=True)
     beta.wait_for_completion()
     shelf.finish(alpha)
     before = shelf.images()
@@ -101,17 +109,11 @@ def test_an_image_that_was_made_anew_under_a_run_goes_once_that_has_ended(
     shelf: Shelf, packages: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "UNNAMED_S", -1.0)
-    gates = tmp_path / "gates"
-    gates.mkdir()
-    subprocess.run(["mkfifo", gates / "gate"], check=True)
-    first = shelf.submit("alpha", "/gates/gate", folder=gates)
-    try:
+    with held(shelf, "alpha", tmp_path) as first:
         before = shelf.images()
         packages.offer("alpha", "2.0")
         again = shelf.submit("alpha", refreshes=True)
         assert before < shelf.images()
-    finally:
-        subprocess.run(["timeout", "60", "sh", "-c", ': > "$0"', gates / "gate"], check=True)
     shelf.finish(again)
     shelf.finish(first)
     shelf.finish(shelf.submit("beta"))

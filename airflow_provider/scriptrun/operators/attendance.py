@@ -117,8 +117,6 @@ class Attendance:
         :param recall: is told which configuration is run.
         :param is_over_time: the ``execution_timeout`` passed meanwhile.
         """
-        for reference in secrets:
-            self._hide(reference)
         run = Run(
             Workspace.from_config(self._surroundings),
             experiment,
@@ -127,6 +125,8 @@ class Attendance:
             lineage=self._state,
         )
         try:
+            for reference in secrets:
+                self._hide(reference)
             recall(run.submission["config"])
             if is_over_time:
                 return self._time_out(run)
@@ -142,7 +142,7 @@ class Attendance:
         try:
             self._surroundings.secret(reference)
         except ConfigurationError as error:  # it was there when the run began, whose result this is no reason to lose
-            self._reporter.warning(f"What the script prints of it is shown as it is. {error}")
+            self._reporter.warning(f"{error} What the script prints of it is shown as it is.")
 
     def _follow(self, run: Run, cursor: Cursor | None = None) -> dict[str, Any]:
         push_links(run, self._context["ti"], self._surroundings.settings.workspace_page)

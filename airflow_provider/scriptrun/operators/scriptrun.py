@@ -147,11 +147,11 @@ class ScriptRunOperator(BaseOperator):
         :param until: when the ``execution_timeout`` passes of a run that goes on, in seconds since 1970.
         """
         from airflow_provider.scriptrun.operators.deadline import Deadline
-        from airflow_provider.scriptrun.triggers.wait import DEADLINE, NOT_STARTED, OVER
+        from airflow_provider.scriptrun.triggers.wait import DEADLINE, NOT_STARTED, TROUBLE
 
         if event["why"] == NOT_STARTED:  # its starter died before it began: it is asked for once more
             return self._attend(context, defers=False, until=until)
-        until = None if event["why"] == OVER else until  # what ended in time may be collected late
+        until = until if event["why"] == TROUBLE else None  # else it is over: what ended in time may be collected late
         with Deadline(is_set=self.execution_timeout is not None, until=until) as deadline:
             attendance = self._attendance(context, deadline)
             return attendance.resume(
