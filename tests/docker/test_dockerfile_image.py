@@ -22,6 +22,7 @@ from airflow_provider.scriptrun.config.environment import Environment as AnyEnvi
 from airflow_provider.scriptrun.runs import surroundings
 from airflow_provider.scriptrun.runs.run import Run
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
+from airflow_provider.scriptrun.targets.docker.dockerfile_image import DockerfileImages
 from tests.docker import images
 from tests.docker.leaks import LABEL
 
@@ -326,6 +327,25 @@ def test_a_build_whose_worker_was_killed_is_taken_over(
         worker.send_signal(signal.SIGKILL)
         worker.wait()
     assert said(submit(Environment.from_dockerfile("slow", dockerfile))) == "vanilla"
+
+
+def test_a_build_in_whose_middle_any_other_image_was_removed_is_begun_again(
+    submit: Submit, base_image_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seam is the engine's answer to the first of two builds: that moment is microseconds long."""
+    build, begun = DockerfileImages._build, []
+
+    def upset(ours: DockerfileImages, *arguments: Any) -> None:
+        begun.append(arguments)
+        if len(begun) > 1:
+            build(ours, *arguments)
+        else:
+            arguments[-1].take([{"error": 'unable to find image "sha256:013f6c51f677"'}])
+            arguments[-1].end()
+
+    monkeypatch.setattr(DockerfileImages, "_build", upset)
+    assert said(submit(flavoured(base_image_name, "vanilla"))) == "vanilla"
+    assert len(begun) == 2
 
 
 def sleepers(docker_client: docker.DockerClient, store: str) -> list[object]:

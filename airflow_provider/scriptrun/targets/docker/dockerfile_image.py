@@ -47,6 +47,9 @@ _BAD_REQUEST = 400
 _NAME = "Dockerfile"
 #: How the classic builder names the image of a step.
 _STEP = re.compile(r" ---> ([0-9a-f]{12,64})")
+#: What a build ends with when any image on the same base is removed while the engine looks for steps that it has
+#: (moby's ``image/cache``: it lists them, and then reads each).
+_VANISHED, _MORE_TRIES = re.compile(r'unable to find image "sha256:'), 3
 log = logging.getLogger(__name__)
 
 
@@ -101,10 +104,27 @@ class DockerfileImages:
 
     def _built(self, named: Mapping[str, Any], tag: str, *, anew: bool) -> str:
         """Build it, all of its steps ``anew`` if so; return what the engine printed."""
-        begun, output = time.monotonic(), _Output()
+        begun = time.monotonic()
         log.info("building the image of a Dockerfile, %s", tag)
         if bare := proxies.secret(self._target.connection.proxies):
             log.warning("it is built without the credentials in %s: a layer could keep them", ", ".join(bare))
+        output = self._printed(named, tag, anew=anew)
+        for _ in range(_MORE_TRIES):
+            if output.failure is None or not _VANISHED.match(output.failure):
+                break
+            log.info("another image was removed while the engine looked for steps that it has: once more")
+            output = self._printed(named, tag, anew=anew)
+        if output.failure is not None:
+            self._failed_steps = output.steps
+            if is_full(output.failure):
+                raise full(self._target.engine.name, "There is no space left for the image", output.failure)
+            raise NotMade(Printed(output.text), _failure(output))
+        log.info("the image was built in %.1f s", time.monotonic() - begun)
+        return output.text
+
+    def _printed(self, named: Mapping[str, Any], tag: str, *, anew: bool) -> _Output:
+        """Let the engine build, in a thread, so that a cancel is seen; return what it printed, and how it ended."""
+        output = _Output()
         dial = Severable(self._target.engine.dial)
         work = threading.Thread(target=self._build, args=(dial, named, tag, anew, output), daemon=True)
         work.start()
@@ -116,13 +136,7 @@ class DockerfileImages:
             work.join()
         if output.error is not None:
             raise output.error
-        if output.failure is not None:
-            self._failed_steps = output.steps
-            if is_full(output.failure):
-                raise full(self._target.engine.name, "There is no space left for the image", output.failure)
-            raise NotMade(Printed(output.text), _failure(output))
-        log.info("the image was built in %.1f s", time.monotonic() - begun)
-        return output.text
+        return output
 
     def _remove_steps(self, key: str, bases: Sequence[Image]) -> None:
         """Remove the images of steps that have come to nothing; one that has a name, a container or a child stays.
