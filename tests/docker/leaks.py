@@ -113,7 +113,7 @@ class Leaks:
     def _select(self, wanted) -> Found:
         low = self._client.api
         everything = {
-            "containers": [(one["Names"][0].lstrip("/"), one["Labels"]) for one in low.containers(all=True)],
+            "containers": [(_name(one), one["Labels"]) for one in low.containers(all=True)],
             "volumes": [(one["Name"], one["Labels"]) for one in low.volumes()["Volumes"] or []],
             "networks": [(one["Name"], one["Labels"]) for one in low.networks()],
             "images": [(name, one["Labels"]) for one in low.images() for name in _names(one)],
@@ -124,6 +124,11 @@ class Leaks:
                 for kind, entries in everything.items()
             }
         )
+
+
+def _name(container: dict) -> str:
+    """Return a container's name; one that is being removed has lost it already, and is called by its id."""
+    return container["Names"][0].lstrip("/") if container["Names"] else container["Id"]
 
 
 def _names(image: dict) -> list[str]:
