@@ -21,7 +21,8 @@ import pathlib, sys, time
 with open({count!r}, "a") as file:
     file.write("x")
 print("one", flush=True)
-time.sleep(0.2)  # long enough for a watcher to see it Running
+while {is_awaited} and not pathlib.Path({fired!r}).exists():  # until its watcher, which dies of that, saw it Running
+    time.sleep(0.01)
 print("two", flush=True)
 pathlib.Path("outputs/model").write_text("model" * 10000)
 """
@@ -36,8 +37,9 @@ def attempt(folder: Path, number: int, crash_point: str = "") -> subprocess.Comp
 @pytest.mark.parametrize("point", POINTS)
 def test_a_worker_killed_at_any_point_leaves_exactly_one_run_for_the_next_try(point, tmp_path):
     (tmp_path / "source").mkdir()
-    (tmp_path / "source" / "train.py").write_text(SCRIPT.format(count=str(tmp_path / "count")))
-    first = attempt(tmp_path, 1, f"{point}:{tmp_path / 'fired'}")
+    count, fired, is_awaited = str(tmp_path / "count"), str(tmp_path / "fired"), point == crash_points.WHILE_RUNNING
+    (tmp_path / "source" / "train.py").write_text(SCRIPT.format(count=count, fired=fired, is_awaited=is_awaited))
+    first = attempt(tmp_path, 1, f"{point}:{fired}")
     assert first.returncode == -9, first.stderr
     assert (tmp_path / "fired").exists()
     second = attempt(tmp_path, 2)

@@ -57,12 +57,12 @@ def test_patience_ends_and_says_for_how_long_and_what_to_do():
 
 
 def test_a_long_call_that_makes_progress_is_not_silent():
-    patience, told, tries = Patience(0.05), [], []
+    patience, told, tries = Patience(0.5), [], []
 
     def call():
         tries.append(None)
         if len(tries) <= 10:
-            time.sleep(0.03)  # the call is under way; all of them together take longer than the patience
+            time.sleep(0.06)  # the call is under way; all of them together take longer than the patience
             patience.beside(told.append)(len(tries))
             raise TargetUnreachableError("cut in the middle")
         return "done"
