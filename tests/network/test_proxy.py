@@ -138,7 +138,7 @@ def test_the_delay_does_not_limit_the_throughput(echo):
         while left:
             left -= len(client.recv(MEGABYTE))
         thread.join()
-        assert time.perf_counter() - began < 5
+        assert time.perf_counter() - began < 12
 
 
 def test_a_dropped_connection_is_reset_and_a_new_one_is_not(proxy):
