@@ -10,18 +10,18 @@ from typing import Any
 
 import docker
 import pytest
-from docker.errors import ContainerError
+from docker.errors import ContainerError, NotFound
 
 from airflow_provider.scriptrun.errors import TargetRefusedError, TargetUnreachableError
 from airflow_provider.scriptrun.hooks.surroundings import AirflowSurroundings
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets.contract import Attempt, ComputeTarget, Limits
-from airflow_provider.scriptrun.targets.docker import containers
+from airflow_provider.scriptrun.targets.docker import containers, remains
 from airflow_provider.scriptrun.targets.docker.environments import Environments
 from airflow_provider.scriptrun.targets.docker.keeper import PROGRAM
 from airflow_provider.scriptrun.targets.registry import open_target
 from tests.conformance.client import DEFAULT_ENVIRONMENT, Client
-from tests.docker.leaks import LABEL, containers_of, until_none
+from tests.docker.leaks import KIND_LABEL, LABEL, containers_of, until_none
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.slow]
 
@@ -96,6 +96,20 @@ def test_a_container_that_is_stopped_is_a_lost_run_as_nothing_tells_a_person_fro
     assert (end.status, end.reason) == (Status.FAILED, Reason.LOST)
     assert end.message is not None
     assert "Its container was stopped: with docker stop, or with the engine" in end.message
+
+
+@pytest.mark.parametrize("kind", ["run", "build", "keeper"])
+def test_a_container_that_a_dead_worker_made_and_never_started_goes_once_it_is_old(
+    kind: str, client: Client, machine: Engine, store: str, base_image_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = {LABEL: store, KIND_LABEL: kind}
+    left = machine.client.containers.create(base_image_name, ["true"], labels=labels)
+    client.finish("")
+    left.reload()  # another worker may be about to start it
+    monkeypatch.setattr(remains, "ABANDONED_S", -60.0)
+    client.finish("")
+    with pytest.raises(NotFound):
+        left.reload()
 
 
 def test_a_keeper_that_a_person_removes_comes_back_and_the_run_goes_on(client: Client, machine: Engine) -> None:

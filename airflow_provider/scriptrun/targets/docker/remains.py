@@ -3,11 +3,13 @@
 An engine with live-restore leaves containers alone while it is away; but those that are to go by themselves
 (``AutoRemove``) it removes when it comes back, running or not (20.10 does). So none of a run is made like that there.
 What a run leaves is in the volume: its container goes with whoever sees the run's end, or else with the next start.
-So does, on any engine, one that was to go by itself when the engine came back, and did not.
+So does, on any engine, one that was to go by itself when the engine came back, and did not; and one that was made by
+a worker which died before it started it, where nobody asked for that run again.
 """
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 #: From the verdict of a run to the end of its container's first process.
 END_S = 10
+#: One that was made is started at once, or never. That long after, by this machine's clock: the start of one that goes
+#: because of a clock that is wrong is tried again.
+ABANDONED_S = 3600.0
 
 
 class Remains:
@@ -41,14 +46,17 @@ class Remains:
                 self._gone.add(run_id)
 
     def sweep(self) -> None:
-        """Remove the containers of those that ended while nobody watched, or that an engine has failed to remove."""
-        labels = [f"{VOLUME_LABEL}={self._volume}", f"{KIND_LABEL}={RUN}"]
+        """Remove those that ended while nobody watched, that an engine has failed to remove, or that never started."""
+        labels, states = [f"{VOLUME_LABEL}={self._volume}"], ["created", "exited", "dead"]
         with suppress(TargetError):
             for found in self._engine.call(
                 "its containers",
-                lambda client: client.containers(all=True, filters={"label": labels, "status": ["exited", "dead"]}),
+                lambda client: client.containers(all=True, filters={"label": labels, "status": states}),
             ):
-                self._remove(str(found["Id"]))
+                is_over = found["State"] != "created" and found["Labels"].get(KIND_LABEL) == RUN
+                is_abandoned = found["State"] == "created" and time.time() - found["Created"] > ABANDONED_S
+                if is_over or is_abandoned:
+                    self._remove(str(found["Id"]))
 
     def _remove(self, container: str) -> None:
         try:
