@@ -75,14 +75,23 @@ def log_of(tmp_path: Path, environment: Environment, target: str) -> str:
     return Path(run.record["log"]["uri"]).read_text()
 
 
+@pytest.mark.parametrize("whose", ["its own login", "an Airflow docker connection"])
 def test_a_base_image_that_only_the_registry_has_is_fetched_by_the_first_check(
-    image_registry: ImageRegistry, engine: str, forgotten: str, store: str, monkeypatch: pytest.MonkeyPatch
+    whose: str, image_registry: ImageRegistry, engine: str, forgotten: str, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect(monkeypatch, "engine", engine, volume=store, base_image=forgotten, registry=image_registry.address)
+    extra = {"volume": store, "base_image": forgotten}
+    if whose == "its own login":
+        connect(monkeypatch, "engine", engine, **extra, registry=image_registry.address)
+    else:
+        host, _, port = image_registry.address.rpartition(":")
+        login = {"conn_type": "docker", "host": host, "port": int(port), "login": USER, "password": PASSWORD}
+        monkeypatch.setenv("AIRFLOW_CONN_IMAGES", json.dumps(login))
+        connect(monkeypatch, "engine", engine, login=False, **extra, registry_connection="images")
     for there in ("was fetched", "is there"):
         works, message = ScriptRunDockerHook("engine").test_connection()
         assert works, message
         assert f"base image {forgotten} {there}." in message
+        assert PASSWORD not in message
 
 
 def test_an_image_with_a_login_of_its_own_runs_where_the_connection_has_none(
