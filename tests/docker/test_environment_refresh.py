@@ -54,6 +54,17 @@ def allow_days(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None
     surroundings.use(before)
 
 
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let the worker's clock say that so many seconds have passed, where it looks at the age of an image."""
+
+    def later(seconds: float) -> None:
+        clock = SimpleNamespace(time=lambda: time.time() + seconds, monotonic=time.monotonic, sleep=time.sleep)
+        monkeypatch.setattr(package_image, "time", clock)
+
+    return later
+
+
 def ran(site: Site, script: str = SAYS_VERSION, **fields: Any) -> tuple[str, bool]:
     """Run a script, and return what it said and whether its environment was there already."""
     record = site.record(alpha(), script, **fields)
@@ -108,7 +119,7 @@ def test_what_was_resolved_longer_ago_than_the_configuration_allows_is_resolved_
 
 
 def test_what_is_too_old_is_used_where_the_index_is_away_unless_a_run_asks_for_a_refresh(
-    site: Site, packages: PackageIndex, allow_days: Callable[[str], None]
+    site: Site, packages: PackageIndex, allow_days: Callable[[str], None], later: Callable[[float], None]
 ) -> None:
     assert ran(site) == ("1.0", False)
     packages.offer("alpha", "2.0")
@@ -118,18 +129,17 @@ def test_what_is_too_old_is_used_where_the_index_is_away_unless_a_run_asks_for_a
     record = site.record(alpha(), refresh=True)
     assert (record["status"], record["reason"]) == ("Failed", "environment"), record
     packages.is_away = False
+    assert ran(site) == ("1.0", True), "nobody tries again within the hour"
+    later(package_image.RETRY_S)
     assert ran(site) == ("2.0", False)
 
 
 def test_the_age_of_an_image_that_came_out_the_same_counts_from_when_it_was_resolved_last(
-    site: Site, docker_client: docker.DockerClient, store: str, monkeypatch: pytest.MonkeyPatch
+    site: Site, docker_client: docker.DockerClient, store: str, later: Callable[[float], None]
 ) -> None:
     assert ran(site) == ("1.0", False)
     before = id_of(docker_client, store)
-    clock = SimpleNamespace(
-        time=lambda: time.time() + DEFAULT_LOCK_MAX_AGE_S, monotonic=time.monotonic, sleep=time.sleep
-    )
-    monkeypatch.setattr(package_image, "time", clock)
+    later(DEFAULT_LOCK_MAX_AGE_S)
     assert ran(site) == ("1.0", False)
     assert ran(site) == ("1.0", True)
     assert id_of(docker_client, store) == before

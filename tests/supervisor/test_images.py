@@ -14,6 +14,8 @@ from tests.supervisor.session import Target, wait_until
 
 FIRST, SECOND, THIRD = ("1" * 64, "2" * 64, "3" * 64)
 HOUR = 3600.0
+#: What is said of an image of which nothing was noted.
+NOTHING = {"resolved_at": None, "retry_at": None}
 
 
 def note(target: Target, key: str, size: int, used_hours_ago: float) -> None:
@@ -42,10 +44,10 @@ def test_a_claim_ends_with_the_session_that_has_it(target: Target) -> None:
 
 def test_what_was_resolved_is_noted_and_said_to_whoever_wants_the_image(target: Target) -> None:
     session = target.session()
-    assert session.ask("use_image", key=FIRST) == {"resolved_at": None}
+    assert session.ask("use_image", key=FIRST) == NOTHING
     session.ask("claim_image", key=FIRST)
-    session.ask("release_image", key=FIRST, bytes=10, resolved_at=1234.5)
-    assert session.ask("use_image", key=FIRST) == {"resolved_at": 1234.5}
+    session.ask("release_image", key=FIRST, bytes=10, resolved_at=1234.5, retry_at=5678.5)
+    assert session.ask("use_image", key=FIRST) == {"resolved_at": 1234.5, "retry_at": 5678.5}
 
 
 def test_the_least_recently_used_go_until_the_others_are_within_the_budget(target: Target) -> None:
@@ -79,7 +81,7 @@ def test_a_damaged_note_counts_as_none(target: Target) -> None:
     note(target, FIRST, 40, 3)
     with open(target.layout.image(FIRST), "w") as file:
         file.write("[1")
-    assert target.session().ask("use_image", key=FIRST) == {"resolved_at": None}
+    assert target.session().ask("use_image", key=FIRST) == NOTHING
 
 
 @pytest.mark.parametrize("operation", ["use_image", "claim_image", "release_image"])

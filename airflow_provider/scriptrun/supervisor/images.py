@@ -32,14 +32,15 @@ _held: Dict[str, int] = {}
 def use(request: Dict[str, Any], channel: Channel) -> None:
     """Answer the ``use_image`` request: the image is wanted now.
 
-    ``{"op": "use_image", "key"}``, answered by ``{"resolved_at": seconds since the epoch, or null}``: when its packages
-    were last resolved, as :func:`release` was told.
+    ``{"op": "use_image", "key"}``, answered by ``{"resolved_at", "retry_at"}``, as :func:`release` was told: when its
+    packages were last resolved, and before when they need not be again; seconds since the epoch, or null.
     """
     path = channel.layout.image(request.get("key"))  # type: ignore[arg-type]  # checked there
-    resolved_at = _read(path).get("resolved_at")
+    note = _read(path)
     with contextlib.suppress(FileNotFoundError):
         os.utime(path)
-    channel.writer.json({"resolved_at": resolved_at if isinstance(resolved_at, (int, float)) else None})
+    times = {name: note.get(name) for name in ("resolved_at", "retry_at")}
+    channel.writer.json({name: at if isinstance(at, (int, float)) else None for name, at in times.items()})
 
 
 def claim(request: Dict[str, Any], channel: Channel) -> None:
@@ -59,13 +60,14 @@ def claim(request: Dict[str, Any], channel: Channel) -> None:
 def release(request: Dict[str, Any], channel: Channel) -> None:
     """Answer the ``release_image`` request: the claim is over; what was made is noted.
 
-    ``{"op": "release_image", "key", "bytes", "resolved_at"}``, answered by ``{}``. Without ``bytes`` nothing was made.
+    ``{"op": "release_image", "key", "bytes", "resolved_at", "retry_at"}``, answered by ``{}``. Without ``bytes``
+    nothing was made, and what was noted before stays.
     """
     key = check_sha256(request.get("key"))
     try:
         if request.get("bytes") is not None:
             make_folder(channel.layout.images)
-            note = {name: number(request, name) for name in ("bytes", "resolved_at")}
+            note = {name: number(request, name) for name in ("bytes", "resolved_at", "retry_at")}
             write_atomic(channel.layout.image(key), canonical_json(note))
     finally:
         descriptor = _held.pop(key, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider.scriptrun.errors import TargetUnreachableError
@@ -25,6 +26,18 @@ _NOTHING = Printed()
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Noted:
+    """What is noted of an image.
+
+    :param resolved_at: when its packages were resolved last, in seconds since the epoch; 0: nobody knows.
+    :param retry_at: before then they need not be resolved again, however old that is.
+    """
+
+    resolved_at: float = 0.0
+    retry_at: float = 0.0
+
+
 class Claims:
     """The notes of images, as one start asks for them; see the supervisor's ``images.py``.
 
@@ -35,10 +48,10 @@ class Claims:
     def __init__(self, session: Session, run_id: str) -> None:
         self._session, self._run_id = session, run_id
 
-    def use(self, key: str) -> float | None:
-        """Say that an image is wanted, and return when its packages were resolved last, if that was noted."""
+    def use(self, key: str) -> Noted:
+        """Say that an image is wanted, and return what was noted of it."""
         answer = parse.Fields(self._session.ask({"op": "use_image", "key": key}), "the notes of an image")
-        return answer.number("resolved_at") if answer.has("resolved_at") else None
+        return Noted(**{name: answer.number(name) for name in ("resolved_at", "retry_at") if answer.has(name)})
 
     @contextlib.contextmanager
     def claimed(self, key: str, what: str, is_there: Callable[[], bool]) -> Iterator[Claim | None]:
@@ -89,18 +102,18 @@ class Claims:
 
 
 class Claim:
-    """The right to make one image, until it is left; ``made`` says what came of it."""
+    """The right to make one image, until it is left; ``note`` says what came of it."""
 
     def __init__(self, session: Session, key: str) -> None:
         self._session, self._key = session, key
         self._note: dict[str, float] = {}
 
-    def made(self, size: int, resolved_at: float) -> None:
+    def note(self, size: int, noted: Noted) -> None:
         """Note that the image is there.
 
         :param size: bytes that it takes beside the image that it is made from.
         """
-        self._note = {"bytes": max(0, size), "resolved_at": resolved_at}
+        self._note = {"bytes": max(0, size), "resolved_at": noted.resolved_at, "retry_at": noted.retry_at}
 
     def __enter__(self) -> Claim:
         return self

@@ -24,6 +24,7 @@ from airflow_provider.scriptrun.errors import ConfigurationError
 from airflow_provider.scriptrun.supervisor.protocol.canonical import canonical_json, digest
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason
 from airflow_provider.scriptrun.targets.docker import proxies, sharing
+from airflow_provider.scriptrun.targets.docker.claims import Noted
 from airflow_provider.scriptrun.targets.docker.dial import Severable
 from airflow_provider.scriptrun.targets.docker.dockerfile import base_images
 from airflow_provider.scriptrun.targets.docker.engine import Engine, EngineError, full, is_full
@@ -97,7 +98,7 @@ class DockerfileImages:
                 output = self._built(named, tag, anew=before is not None)
                 sharing.publish(self._target.registry, tag)
             found = images.named(tag)
-            claim.made(found.size - min((base.size for base in bases), default=0), time.time())
+            claim.note(found.size - min((base.size for base in bases), default=0), Noted(time.time()))
             if before is not None and before.id != found.id:
                 images.remove(before.id)
         return found, output

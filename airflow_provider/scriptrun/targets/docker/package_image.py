@@ -14,6 +14,7 @@ from airflow_provider.scriptrun.supervisor.protocol.canonical import canonical_j
 from airflow_provider.scriptrun.supervisor.protocol.status import Reason, Status
 from airflow_provider.scriptrun.targets.docker import sharing
 from airflow_provider.scriptrun.targets.docker.begun import has_begun
+from airflow_provider.scriptrun.targets.docker.claims import Noted
 from airflow_provider.scriptrun.targets.docker.engine import COPY_PATIENCE_S
 from airflow_provider.scriptrun.targets.docker.labels import (
     ENVIRONMENT,
@@ -46,6 +47,8 @@ ENVIRONMENT_LABEL, RESOLVED_LABEL = "scriptrun.environment", "scriptrun.resolved
 _POLL_S, _POLL_BYTES, _PAUSE_S = 1.0, 1024 * 1024, 0.1
 #: From the making of a container to its start: whoever needs longer for that has died.
 _START_S = 10.0
+#: After an image could not be made anew, the old one is used without a try for this long.
+RETRY_S = 3600.0
 log = logging.getLogger(__name__)
 
 
@@ -101,17 +104,24 @@ class PackageImages:
         if image is None or ENVIRONMENT_LABEL not in image.labels:  # a registry's may be anybody's
             return None
         limit = delivery["lock_max_age_s"]
-        noted = self._claims.use(one.key)
-        resolved_at = max(noted or 0.0, float(image.labels.get(RESOLVED_LABEL, 0)))
-        return image if limit is None or time.time() - resolved_at < limit else None
+        noted, now = self._claims.use(one.key), time.time()
+        is_young = limit is None or now - _resolved_at(image, noted) < limit
+        return image if is_young or now < noted.retry_at else None
 
     def _old(self, one: _Environment, delivery: dict[str, Any], error: NotMade) -> Image:
-        """Return the image that was to be made anew for its age, where that cannot be; else raise the error."""
+        """Return the image that was to be made anew for its age, where that cannot be; else raise the error.
+
+        Nobody tries to for an hour then, as on a host.
+        """
         failure, image = error.failure, self._target.images.find(one.tag)
         may_help = failure is not None and failure.reason is Reason.ENVIRONMENT and not failure.is_unresolvable
         if image is None or not may_help or delivery.get("refresh"):
             raise error
         log.warning("environment %s could not be made anew, and is used as it is: %s", one.key[:12], error)
+        noted = Noted(_resolved_at(image, self._claims.use(one.key)), time.time() + RETRY_S)
+        with self._claims.claimed(one.key, f"the image of environment {one.key[:12]}", lambda: False) as claim:
+            if claim is not None:
+                claim.note(image.size - one.base.size, noted)
         return image
 
     def _made(self, request: StartRequest, one: _Environment) -> tuple[Image | None, str | None]:
@@ -201,7 +211,7 @@ class PackageImages:
                     self._remove(container)
             image = images.find(one.tag)
             if claim is not None and image is not None:
-                claim.made(image.size - one.base.size, time.time())
+                claim.note(image.size - one.base.size, Noted(time.time()))
         if claim is not None and image is None:
             raise TargetRefusedError(f"{engine.name} has made the image {one.tag}, and does not have it")
         return image
@@ -245,6 +255,10 @@ def _builder(request: StartRequest, run_id: str) -> StartRequest:
         request, run_id=run_id, lineage=str(uuid.uuid4()), snapshot_id=None, inputs={}, argv=(), variables={},
         attempt=Attempt(), secret_variables={}, container={}, context={}, bases=(),
     )  # fmt: skip
+
+
+def _resolved_at(image: Image, noted: Noted) -> float:
+    return max(noted.resolved_at, float(image.labels.get(RESOLVED_LABEL, 0)))
 
 
 def _failure(status: RunStatus) -> Failure:
