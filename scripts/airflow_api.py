@@ -57,11 +57,12 @@ class AirflowApi:
         with opener.open(request, timeout=_ANSWER_TIMEOUT_SECONDS) as answer:
             return json.loads(answer.read() or b"null")
 
-    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
-        """Start a DAG run now, once the DAG is served, and return its run id."""
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, *, run_id: str | None = None) -> str:
+        """Start a DAG run now, once the DAG is served, and return its run id: this one, or one of Airflow's."""
         self.until(lambda: self._served(dag_id), PARSE_TIMEOUT_SECONDS, f"the DAG {dag_id} did not appear")
         self.api("PATCH", f"/dags/{dag_id}", {"is_paused": False})
-        run = self.api("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": dict(conf or {})})
+        wanted = {"logical_date": None, "conf": dict(conf or {}), "dag_run_id": run_id}
+        run = self.api("POST", f"/dags/{dag_id}/dagRuns", wanted)
         return str(run["dag_run_id"])
 
     def wait_for_run(self, dag_id: str, run_id: str, timeout_seconds: float) -> str:

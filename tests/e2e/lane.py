@@ -111,19 +111,29 @@ class Lane:
 
     def delete(self, state: str) -> None:
         """Delete the DAG run. Airflow refuses to while it is ``running``, so it is given another state first."""
-        path = f"/dags/{self.dag_id}/dagRuns/{quoted(self.run_id)}"
+        run = f"/dags/{self.dag_id}/dagRuns/{quoted(self.run_id)}"
+        self._delete(run, state, run)
 
+    def delete_dag(self, state: str) -> None:
+        """Delete the DAG, with its runs. Airflow refuses to while a task runs, so this run is given a state first."""
+        self._delete(f"/dags/{self.dag_id}/dagRuns/{quoted(self.run_id)}", state, f"/dags/{self.dag_id}")
+
+    def _delete(self, run: str, state: str, what: str) -> None:
         def is_deleted() -> bool:
             try:
-                self.airflow.api("PATCH", path, {"state": state})
-                self.airflow.api("DELETE", path)
+                self.airflow.api("PATCH", run, {"state": state})
+                self.airflow.api("DELETE", what)
             except HTTPError as error:
                 if error.code != CONFLICT:  # the scheduler let a queued one run meanwhile
                     raise
                 return False
             return True
 
-        self.until(is_deleted, "the deletion of its DAG run")
+        self.until(is_deleted, f"the deletion of {what}")
+
+    def make_again(self) -> None:
+        """Trigger a DAG run of the same name, once the first one was deleted."""
+        self.airflow.trigger(self.dag_id, {"folder": str(self.folder)}, run_id=self.run_id)
 
     # what Airflow says
 

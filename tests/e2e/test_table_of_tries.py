@@ -165,6 +165,33 @@ def test_a_dag_run_that_a_person_gave_another_state_and_deleted_takes_its_script
         assert len(job.starts()) == 1
 
 
+def test_a_dag_run_that_was_deleted_and_made_again_under_its_name_has_a_run_of_its_own(
+    waiting: Callable[..., list[Lane]],
+) -> None:
+    jobs = waiting()
+    told(jobs, "line one")  # a trigger that no triggerer has begun yet hears of nothing
+    for job in jobs:
+        job.delete("failed")
+        job.make_again()
+    for job in jobs:
+        second = job.until_started(2)
+        first = job.starts()[0]
+        job.until_gone(first)
+        job.until(lambda job=job, first=first: job.status(first)["status"] == "Canceled", "the first run's end")
+        assert job.is_alive(second)
+        job.go()
+        check_success(job, starts=2)
+
+
+def test_a_dag_that_a_person_deletes_takes_its_script_with_it(waiting: Callable[..., list[Lane]]) -> None:
+    jobs = waiting(kind="doomed")
+    told(jobs, "line one")  # a trigger that no triggerer has begun yet hears of nothing
+    for job in jobs:
+        job.delete_dag("failed")
+    for job in jobs:
+        until_canceled(job)
+
+
 def test_a_run_without_a_task_that_could_come_back_ends_itself_and_says_so(
     airflow: AirflowServices, waiting: Callable[..., list[Lane]]
 ) -> None:

@@ -8,6 +8,7 @@ from job_dag import make_dags
 
 globals().update(make_dags("job"))
 globals().update(make_dags("again", retries=1))
+globals().update(make_dags("doomed"))
 globals().update(make_dags("brief", execution_timeout=timedelta(seconds=60)))
 globals().update(make_dags("limited", config={"max_run_duration_seconds": 20}))
 # while the API server is away no try can start, so each costs a retry at once
