@@ -155,6 +155,11 @@ class FakeAirflow:
         """Clear another task of the same DAG run: only ``clear_number`` grows for us."""
         self._change(lambda s: _update(s, clear_number=s.clear_number + 1))
 
+    def make_again(self) -> None:
+        """Delete the DAG run, and make another one of the same name, whose task runs by now."""
+        began = datetime.now(timezone.utc).isoformat()
+        self._change(lambda s: _update(s, began=began, clear_number=0, state="running", task_state={}, xcom={}))
+
     def go_away(self, *, away: bool = True) -> None:
         """Let the API server be out of reach, or come back."""
         self._change(lambda s: _update(s, away=away))
@@ -213,6 +218,8 @@ class FakeAirflow:
         name = path.rsplit("/", 1)[-1]
         if path.endswith("/run"):
             return httpx.Response(200, json=self._context())
+        if head == "dag-runs":
+            return httpx.Response(200, json=self._dag_run())
         if path == "/task-instances/states":
             return httpx.Response(200, json={"task_states": self._states(query)})
         if path.endswith("/rtif"):
@@ -223,38 +230,17 @@ class FakeAirflow:
             return httpx.Response(200, json={"name": asset, "uri": f"s3://assets/{asset}", "group": "asset"})
         if head in ("connections", "variables"):
             return self._lookup(head, tail)
-        if path.endswith("/rendered-map-index"):
-            self.names.append(body)
         if head == "xcoms":
             return self._upstream(request.method, tail) or self._xcom(request.method, name, body)
         if "state-store" in path or "/store/" in path or head == "store":
             return self._state_store(request.method, name, body)
-        if path.endswith("/state"):
-            return self._ended(body)
-        return httpx.Response(200, json={"text": "ok"})
+        return self._told(path, body)
 
     def _context(self) -> dict[str, Any]:
         stored = self.stored
         waiting = stored.deferred or {}
         return {
-            "dag_run": {
-                "dag_id": "dag",
-                "run_id": RUN_ID,
-                "logical_date": NOW,
-                "data_interval_start": NOW,
-                "data_interval_end": NOW,
-                "run_after": NOW,
-                "start_date": stored.began,
-                "end_date": None,
-                "clear_number": stored.clear_number,
-                "run_type": "manual",
-                "state": "running",
-                "conf": self.conf,
-                "consumed_asset_events": [],
-                "partition_key": None,
-                "partition_date": None,
-                "note": None,
-            },
+            "dag_run": self._dag_run(),
             "task_reschedule_count": stored.reschedules,
             "max_tries": stored.max_tries,
             "variables": [],
@@ -264,6 +250,27 @@ class FakeAirflow:
             "next_kwargs": waiting.get("next_kwargs"),
             # task_instances._is_eligible_to_retry of the API server
             "should_retry": stored.max_tries != 0 and stored.try_number <= stored.max_tries,
+        }
+
+    def _dag_run(self) -> dict[str, Any]:
+        stored = self.stored
+        return {
+            "dag_id": "dag",
+            "run_id": RUN_ID,
+            "logical_date": NOW,
+            "data_interval_start": NOW,
+            "data_interval_end": NOW,
+            "run_after": NOW,
+            "start_date": stored.began,
+            "end_date": None,
+            "clear_number": stored.clear_number,
+            "run_type": "manual",
+            "state": "running",
+            "conf": self.conf,
+            "consumed_asset_events": [],
+            "partition_key": None,
+            "partition_date": None,
+            "note": None,
         }
 
     def _states(self, query: Mapping[str, list[str]]) -> dict[str, dict[str, str | None]]:
@@ -279,6 +286,14 @@ class FakeAirflow:
         if kind == "variables" and name in self.variables:
             return httpx.Response(200, json={"key": name, "value": self.variables[name]})
         return httpx.Response(404, json=NOT_FOUND)
+
+    def _told(self, path: str, body: Any) -> httpx.Response:
+        """Take what a task says of itself."""
+        if path.endswith("/state"):
+            return self._ended(body)
+        if path.endswith("/rendered-map-index"):
+            self.names.append(body)
+        return httpx.Response(200, json={"text": "ok"})
 
     def _ended(self, body: dict[str, Any]) -> httpx.Response:
         self.said = body

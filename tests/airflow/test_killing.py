@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
 
 import pytest
 
-from airflow_provider.scriptrun.operators.killing import Verdict, ask, judge
+from airflow_provider.scriptrun.operators.killing import Verdict, ask, is_made_again, judge
 
 RUN = "manual__1"
+NOON, ONE = datetime(2026, 1, 1, 12, tzinfo=timezone.utc), datetime(2026, 1, 1, 13, tzinfo=timezone.utc)
+
+
+class DagRun(NamedTuple):
+    """What counts of Airflow's."""
+
+    start_date: datetime | None
+    clear_number: int | None
 
 
 def verdict(state: str | None, **task: Any) -> Verdict:
@@ -43,6 +52,19 @@ def test_a_mapped_task_is_judged_by_its_own_state() -> None:
     states = {RUN: {"train_0": "failed", "train_1": "running", "train": "failed"}}
     assert judge(states, run_id=RUN, task_id="train", map_index=0) is Verdict.CANCEL
     assert judge(states, run_id=RUN, task_id="train", map_index=1) is Verdict.RESCHEDULE
+
+
+@pytest.mark.parametrize(
+    ("began", "cleared", "is_another"),
+    [(NOON, 2, False), (ONE, 0, True), (None, 0, True), (ONE, 2, True), (ONE, 3, False), (None, 3, False)],
+    ids=["ours", "another", "not begun", "another, cleared as often", "ours, cleared", "ours, cleared, not begun"],
+)
+def test_a_dag_run_that_was_made_again_is_told_from_one_whose_tasks_were_cleared(
+    began: datetime | None, cleared: int, is_another: bool
+) -> None:
+    ours, there = DagRun(NOON, 2), DagRun(began, cleared)
+    assert is_made_again(ours, there) is is_another
+    assert not is_made_again(DagRun(None, 0), there), "of one run by dag.test(), Airflow does not say when it began"
 
 
 class SilentTask:

@@ -196,6 +196,30 @@ def test_a_task_that_a_person_ends_while_it_runs_has_its_run_cancelled(tries: Tr
     assert not is_alive(pid)
 
 
+def test_a_task_whose_dag_run_was_deleted_and_made_again_has_its_run_cancelled(tries: Tries) -> None:
+    worker, run_id, pid = tries.running()
+    tries.airflow.make_again()
+    worker.signal(signal.SIGTERM)
+    ending = worker.wait(GRACE_SECONDS)
+    assert ending is not None
+    assert ending.error == "RunCanceledError", ending
+    until(lambda: tries.project.status(run_id)["status"] == "Canceled", "the run's end")
+    assert not is_alive(pid)
+
+
+def test_a_worker_that_is_stopped_while_other_tasks_are_cleared_gives_its_try_back(tries: Tries) -> None:
+    worker, _, pid = tries.running()
+    tries.airflow.clear_sibling()
+    worker.signal(signal.SIGTERM)
+    ending = worker.wait(GRACE_SECONDS)
+    assert ending is not None
+    assert ending.state == "up_for_reschedule", ending
+    assert is_alive(pid)
+    tries.airflow.again()
+    tries.project.release()
+    assert tries.finish().state == "success"
+
+
 def test_a_worker_that_is_stopped_gives_its_try_back_and_the_run_goes_on(tries: Tries) -> None:
     worker, run_id, pid = tries.running()
     worker.signal(signal.SIGTERM)

@@ -101,6 +101,7 @@ def test_a_failed_script_is_followed_by_a_new_run_only_where_a_person_asked_for_
         job.fail()
     for job in again:
         job.until_started(2)
+        job.until_waiting()  # no retry is left for one that comes back before the scheduler has heard of its deferral
         job.go()
         check_success(job, starts=2)
     for job in alone:
@@ -176,11 +177,13 @@ def test_a_dag_run_that_was_deleted_and_made_again_under_its_name_has_a_run_of_i
     for job in jobs:
         second = job.until_started(2)
         first = job.starts()[0]
-        job.until_gone(first)
-        job.until(lambda job=job, first=first: job.status(first)["status"] == "Canceled", "the first run's end")
+        if not job.is_deferrable:  # a trigger that is late takes the new task for its own: the run ends by its lease
+            job.until_gone(first)
+            job.until(lambda job=job, first=first: job.status(first)["status"] == "Canceled", "the first run's end")
         assert job.is_alive(second)
+        job.until_waiting()
         job.go()
-        check_success(job, starts=2)
+        check_success(job, "line one", starts=2)
 
 
 def test_a_dag_that_a_person_deletes_takes_its_script_with_it(waiting: Callable[..., list[Lane]]) -> None:

@@ -251,7 +251,7 @@ class Attendance:
 
     def _leave(self, run: Run | None) -> NoReturn:
         """Cancel the run of a task that a person ended, and leave that of any other alone."""
-        verdict = killing.ask(self._context["ti"])
+        verdict = killing.ask(self._context["ti"], self._context.get("dag_run"))
         if verdict is killing.Verdict.CANCEL:
             self._reporter.warning("The task was ended or cleared; its run is cancelled.")
             self._cancel(run, Reason.CANCELED, wait_seconds=KILL_WAIT_SECONDS)

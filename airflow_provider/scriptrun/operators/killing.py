@@ -42,10 +42,24 @@ def judge(states: dict[str, dict[str, str | None]], *, run_id: str, task_id: str
     return Verdict.RESCHEDULE if state == RUNNING else Verdict.LEAVE
 
 
-def ask(ti: Any) -> Verdict:
+def is_made_again(ours: Any, there: Any) -> bool:
+    """Return whether a DAG run is another one than ours, which was deleted: it began at another moment.
+
+    One of which tasks were cleared begins anew as well, and says how often that has been.
+
+    :param ours: the DAG run of a worker's task, as it was when that began; ``there``: as Airflow has it now.
+    """
+    if ours.start_date is None or there.start_date == ours.start_date:
+        return False
+    return (there.clear_number or 0) <= (ours.clear_number or 0)
+
+
+def ask(ti: Any, dag_run: Any = None) -> Verdict:
     """Ask Airflow for the state of the task and judge. Not for a signal handler: it talks to the API server.
 
     :param ti: the task instance of a worker or of a trigger: its ids are asked about.
+    :param dag_run: a worker's DAG run. A trigger may ask for none: it takes the task of another DAG run, if that was
+        made under the same name within seconds, for its own.
     """
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
@@ -54,7 +68,18 @@ def ask(ti: Any) -> Verdict:
         states = RuntimeTaskInstance.get_task_states(
             dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=None if map_index < 0 else map_index
         )
+        verdict = judge(states, run_id=ti.run_id, task_id=ti.task_id, map_index=map_index)
+        if verdict is not Verdict.CANCEL and dag_run is not None and is_made_again(dag_run, _fetch(dag_run)):
+            verdict = Verdict.CANCEL
     except Exception as error:  # noqa: BLE001  whatever the reason: not knowing must not kill a run
         log.warning("Airflow does not say what became of this task; its run is left alone.", error=str(error))
         return Verdict.LEAVE
-    return judge(states, run_id=ti.run_id, task_id=ti.task_id, map_index=map_index)
+    return verdict
+
+
+def _fetch(dag_run: Any) -> Any:
+    """Return a DAG run as Airflow has it now."""
+    from airflow.sdk.execution_time import comms, task_runner
+
+    question = comms.GetDagRun(dag_id=dag_run.dag_id, run_id=dag_run.run_id)
+    return task_runner.SUPERVISOR_COMMS.send(question)
