@@ -20,7 +20,7 @@ import pytest
 from airflow_provider.scriptrun.hooks import ssh
 from tests.network.sshd import Sshd
 from tests.ssh.conftest import PASSWORD
-from tests.ssh.watched import Site, Watching
+from tests.ssh.watched import PATIENCE_S, Site, Watching
 
 # Without a user of its own, the worker's own environment would be taken for one of the host's.
 pytestmark = [pytest.mark.needs("sshd", "another user"), pytest.mark.slow]
@@ -80,7 +80,7 @@ class Sampling:
         self.seen: set[str] = set()
         self.commands: set[bytes] = set()
         self.holders: set[bytes] = set()
-        self._is_over = threading.Event()
+        self._is_over, self._changed = threading.Event(), threading.Condition()
         self._thread = threading.Thread(target=self._sample, name="sampling")
 
     def __enter__(self) -> Sampling:
@@ -90,6 +90,11 @@ class Sampling:
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
         self._thread.join()
+
+    def until_held(self, word: bytes) -> None:
+        """Wait until it saw a program with this word in its command line that had a secret in its environment."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: any(word in command for command in self.holders), PATIENCE_S), word
 
     def _sample(self) -> None:
         user_id = self._server.host.user_id
@@ -107,7 +112,9 @@ class Sampling:
         if is_theirs:
             self.commands.add(command)
         if names := self._secrets.seen_in(environment):
-            self.holders.add(command)
+            with self._changed:
+                self.holders.add(command)
+                self._changed.notify_all()
             if names != ["secret_variables"] or not any(word in command for word in SCRIPTS):
                 self.seen.add(f"{names} in the environment of {command!r}")
 
@@ -158,15 +165,15 @@ def test_nothing_secret_can_be_read_anywhere(worker, server, way, monkeypatch, c
         watching = Watching(worker.submit({"main.py": SCRIPT}, **config))
         watching.heard("begun")
         assert seen_in_files(server.host.home, secrets) == []
+        for word in SCRIPTS:
+            sampling.until_held(word)
         site.let_go()
         record = watching.record()
     run = watching.run
 
-    # the script had it, and the sampling saw who had it
+    # the script had it, and others were looked at as well
     assert record["status"] == "Completed", record
     assert hashlib.sha256(token.encode()).hexdigest() in watching.ears.lines
-    for word in SCRIPTS:
-        assert any(word in command for command in sampling.holders), sampling.commands
     assert sampling.commands > sampling.holders  # the supervisor, for one
 
     assert sampling.seen == set()
