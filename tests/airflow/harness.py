@@ -322,8 +322,9 @@ class FakeAirflow:
         if method == "DELETE":
             self._change(lambda s: _update(s, xcom={key: value for key, value in s.xcom.items() if key != name}))
             return httpx.Response(200, json={"message": "ok"})
-        if method == "GET" and name in self.stored.xcom:
-            return httpx.Response(200, json={"key": name, "value": self.stored.xcom[name]})
+        kept = self.stored.xcom  # another worker may change it meanwhile
+        if method == "GET" and name in kept:
+            return httpx.Response(200, json={"key": name, "value": kept[name]})
         return httpx.Response(404, json=NOT_FOUND)
 
     def _state_store(self, method: str, name: str, body: Any) -> httpx.Response:
