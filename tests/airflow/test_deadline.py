@@ -36,8 +36,9 @@ def wait_until_passed(clock: Deadline) -> None:
 
 
 def test_the_alarm_is_noted_and_interrupts_nothing() -> None:
-    with TimeoutPosix(SOON), Deadline(is_set=True) as clock:
+    with TimeoutPosix(60), Deadline(is_set=True) as clock:
         assert not clock.passed
+        signal.setitimer(signal.ITIMER_REAL, SOON)
         wait_until_passed(clock)
 
 
@@ -47,9 +48,9 @@ def test_a_step_that_never_looks_is_interrupted_by_airflow(monkeypatch: pytest.M
         threading.Event().wait(10)
 
 
-def test_nothing_interrupts_what_follows_a_heeded_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deadline, "LAST_CHANCE_SECONDS", SOON)
-    with TimeoutPosix(SOON), Deadline(is_set=True) as clock:
+def test_nothing_interrupts_what_follows_a_heeded_deadline() -> None:
+    with TimeoutPosix(60), Deadline(is_set=True) as clock:
+        signal.setitimer(signal.ITIMER_REAL, SOON)
         wait_until_passed(clock)
         clock.heed()
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

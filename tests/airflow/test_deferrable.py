@@ -92,7 +92,12 @@ def test_the_log_goes_on_where_the_triggerer_stopped_that_was_restarted(
     first_lines = deferred(project, task, airflow).lines
     first = Triggerer(trigger_of(airflow))
     until(lambda: "line 2" in first.lines + first_lines, "the log in the triggerer")
-    until(lambda: list(project.workspace.glob("**/watched.json")) or "line 2" in first_lines, "word of how far it is")
+
+    def is_stored() -> bool:
+        left = [json.loads(path.read_text()) for path in project.workspace.glob("**/watched.json")]
+        return any(one["offsets"]["run.log"] >= len("line 0\nline 1\nline 2\n") for one in left)
+
+    until(lambda: is_stored() or "line 2" in first_lines, "word of how far it is")
     first.stop()
     second = Triggerer(trigger_of(airflow))
     project.release()
@@ -161,11 +166,19 @@ def test_a_trigger_that_airflow_moved_leaves_the_run_alone(
     assert airflow.run(task).state == "success"
 
 
+def passes_soon(airflow: FakeAirflow) -> None:
+    """Let the time of a task that waits in the triggerer pass in a moment."""
+    waiting = airflow.stored.deferred
+    assert waiting is not None
+    waiting["trigger_kwargs"]["wait"]["deadline"] = time.time() + 3.0
+
+
 def test_its_time_passes_while_airflow_answers_slowly_and_nothing_that_watches_is_left(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    airflow, task = FakeAirflow(), operator(project, execution_timeout=timedelta(seconds=5))
+    airflow, task = FakeAirflow(), operator(project, execution_timeout=timedelta(hours=1))
     deferred(project, task, airflow)
+    passes_soon(airflow)
     has_answered = threading.Event()
     open_view = ScriptRunTrigger._open_view
 
@@ -183,9 +196,10 @@ def test_its_time_passes_while_airflow_answers_slowly_and_nothing_that_watches_i
 
 def test_its_time_passes_in_the_triggerer_too(project: Project, page: str) -> None:
     airflow = FakeAirflow()
-    task, in_another_process = (operator(project, execution_timeout=timedelta(seconds=5)) for _ in range(2))
+    task, in_another_process = (operator(project, execution_timeout=timedelta(hours=1)) for _ in range(2))
     project.commit("git@github.com:team/code.git")
     links = deferred(project, task, airflow).links
+    passes_soon(airflow)
     event = Triggerer(trigger_of(airflow)).wait()
     assert event["why"] == DEADLINE
     airflow.fire(event)

@@ -279,7 +279,7 @@ def test_a_task_that_is_stopped_before_it_submitted_starts_nothing_later(tries: 
 
 
 def test_an_execution_timeout_cancels_the_run_and_collects_what_it_left(project: Project, workers: Nursery) -> None:
-    tries = Tries(project, workers, operator="execution_timeout=timedelta(seconds=3)")
+    tries = Tries(project, workers, operator="execution_timeout=timedelta(seconds=15)")
     worker, run_id, pid = tries.running()
     ending = worker.wait()
     assert ending is not None

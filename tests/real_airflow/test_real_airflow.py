@@ -55,6 +55,7 @@ def worker_of(airflow: AirflowInstance, run_id: str) -> int:
 def until_watched(airflow: AirflowInstance, run_id: str, folder: Path) -> None:
     """Wait until the triggerer watches the deferred task: it shows what the script prints."""
     until(lambda: task_instance(airflow, run_id, "job_deferred")["state"] == "deferred", "the task's being deferred")
+    until(lambda: starts(folder), "the start of the script, which makes the folder")
     (folder / "ask").touch()
     until(lambda: "the script goes on" in airflow.task_log("job_deferred", run_id, "job"), "a line in the log")
 

@@ -202,12 +202,16 @@ def test_a_target_that_refuses_ends_every_readers_watch_and_a_new_reader_asks_ag
 
 
 def test_a_reader_that_fails_to_hear_is_left_out_and_the_others_hear_on(target, watch):
+    failed = threading.Event()
+
     def fail(_what):
+        failed.set()
         raise RuntimeError("the event loop is closed")
 
     good = Reader(watch, "r")
     assert watch.follow(Cursor("s"), fail)
     good.is_told(Status.STARTING)
+    assert failed.wait(PATIENCE_S)  # it is left out before the next question
     target.end(run_id="r")
     good.is_over()
     Reader(watch, "t").is_told(Status.STARTING)
@@ -215,10 +219,11 @@ def test_a_reader_that_fails_to_hear_is_left_out_and_the_others_hear_on(target, 
 
 
 def test_after_the_last_reader_has_left_the_thread_ends_and_the_target_is_closed(target):
-    watch = HostWatch(target, wait_s=FOR_EVER_S, linger_s=0.05)
+    watch = HostWatch(target, wait_s=FOR_EVER_S)
     reader = Reader(watch)
     reader.is_told(Status.STARTING)
     waits(target)
+    watch._linger_s = 0.05  # only now: it would end before a first reader that comes late
     reader.subscription.stop()
     watch._thread.join(PATIENCE_S)
     assert not watch._thread.is_alive()

@@ -97,7 +97,7 @@ def test_a_target_on_which_nothing_can_be_yet_is_waited_for_as_long_as_the_setti
 def test_a_target_that_may_have_a_run_is_waited_for_until_that_has_surely_ended_itself(world):
     world.gives_up_after(0.01)
     first = world.submit()
-    world.is_over_in(0.3)
+    world.is_over_in(1.5)
     world.target.trouble = [TargetUnreachableError("no route")] * 10_000
     with pytest.raises(TargetUnreachableError, match=first.id):
         world.submit(attempt=Attempt(try_number=2))

@@ -51,7 +51,7 @@ def test_patience_ends_and_says_for_how_long_and_what_to_do():
         raise TargetUnreachableError("no route", why="the cable is cut")
 
     begun = time.monotonic()
-    with pytest.raises(TargetUnreachableError, match=r"no route \(tried for 0 s\). the cable is cut. Plug it in."):
+    with pytest.raises(TargetUnreachableError, match=r"no route \(tried for \d+ s\). the cable is cut. Plug it in."):
         reach(Ears(), call, patience=Patience(0.05, advice="Plug it in"))
     assert time.monotonic() - begun >= 0.05
 

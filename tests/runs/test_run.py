@@ -25,6 +25,7 @@ from airflow_provider.scriptrun.errors import (
 )
 from airflow_provider.scriptrun.runs import Experiment, Run, Workspace, surroundings
 from airflow_provider.scriptrun.runs.lineage import LINEAGE, Attempt
+from airflow_provider.scriptrun.runs.reporter import Printer
 from airflow_provider.scriptrun.runs.submission import submit
 from airflow_provider.scriptrun.supervisor.protocol.status import Status
 from tests.runs.fakes import Ears, FakeSurroundings
@@ -215,14 +216,22 @@ def test_collecting_again_changes_nothing(completed):
     assert completed.folder.files() == files
 
 
-def test_output_is_shown_as_it_comes_and_once_more_afterwards(experiment, capsys):
-    run = experiment.submit(config())
+def test_output_is_shown_as_it_comes_and_once_more_afterwards(experiment, tmp_path, monkeypatch, capsys):
+    note = Printer.note
+
+    def let_go_on(self, text):
+        note(self, text)
+        if "is running" in text:  # the script waits until its watcher has seen it run
+            (tmp_path / "go").touch()
+
+    monkeypatch.setattr(Printer, "note", let_go_on)
+    run = experiment.submit(config("wait.py", str(tmp_path / "go")))
     run.wait_for_completion(show_output=True)
     shown = capsys.readouterr()
-    assert shown.out.splitlines()[-2:] == ["hello", "trouble"]
+    assert shown.out.splitlines()[-2:] == ["here", "going on"]
     assert "is running" in shown.err
     run.wait_for_completion(show_output=True)
-    assert capsys.readouterr().out.splitlines()[-2:] == ["hello", "trouble"]
+    assert capsys.readouterr().out.splitlines()[-2:] == ["here", "going on"]
 
 
 def test_a_second_submission_of_the_same_tree_sends_nothing(experiment):

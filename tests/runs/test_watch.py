@@ -66,7 +66,7 @@ def ears():
 
 
 def test_lines_come_while_the_script_runs_and_the_end_at_once(target, ears):
-    following = Following(target, ears)
+    following = Following(target, ears, poll_wait_s=600.0)  # what comes by itself comes at once
     target.move(Status.RUNNING)
     ears.heard("is running")
     target.write(b"one\ntw")
@@ -76,7 +76,7 @@ def test_lines_come_while_the_script_runs_and_the_end_at_once(target, ears):
     ended_at = time.monotonic()
     target.end()
     assert following.wait().status is Status.COMPLETED
-    assert following.ended_at - ended_at < 0.1
+    assert following.ended_at - ended_at < 10.0
     assert ears.lines == ["one", "two"]
 
 
@@ -139,16 +139,16 @@ def test_it_never_gives_up_on_a_run_that_lives_for_ever(target, ears, monkeypatc
     assert following.wait().status is Status.COMPLETED
 
 
-def test_a_stop_is_noticed_within_a_second_and_leaves_the_run_alone(target, ears):
+def test_a_stop_is_noticed_while_nothing_is_said_and_leaves_the_run_alone(target, ears):
     stop = threading.Event()
     saved = []
-    following = Following(target, ears, should_stop=stop.is_set, save=saved.append)
+    following = Following(target, ears, should_stop=stop.is_set, save=saved.append, poll_wait_s=600.0)
     target.write(b"one\nhalf")
     ears.heard("one")
     stopped_at = time.monotonic()
     stop.set()
     assert following.wait().status is Status.STARTING
-    assert following.ended_at - stopped_at < 1.0
+    assert following.ended_at - stopped_at < 10.0
     assert saved[-1].offsets[Stream.RUN_LOG] == 4
     assert not any(call[0] == "cancel" for call in target.calls)
 
