@@ -9,6 +9,7 @@ import textwrap
 from scripts import base_image, docker_engine
 from scripts.docker_engine import DockerEngineError
 
+_ATTEMPTS = 4
 _PYTHONS = "/usr/bin/python3*"
 
 #: Name -> what is done to the base image, in the language of Dockerfiles.
@@ -55,8 +56,20 @@ def build(name: str, dockerfile: str, salt: str = "", at: str | None = None) -> 
             remove(name, at)
             text = textwrap.dedent(dockerfile).encode()
             label = f"{base_image.RECIPE_LABEL}={recipe}"
-            docker_engine.ask("build", "--network", "none", "--label", label, "--tag", name, "-", at=at, data=text)
+            _build(["--label", label, "--tag", name], text, at)
     return name
+
+
+def _build(options: list[str], text: bytes, at: str | None) -> None:
+    """Build; begun again where an engine lost it, because any other image on the same base was removed meanwhile."""
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            docker_engine.ask("build", "--network", "none", *options, "-", at=at, data=text)
+        except DockerEngineError as error:
+            if not left or 'unable to find image "sha256:' not in str(error):
+                raise
+        else:
+            return
 
 
 def remove(name: str, at: str | None = None) -> None:

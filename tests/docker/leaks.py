@@ -90,8 +90,22 @@ class Leaks:
             with contextlib.suppress(NotFound):
                 self._client.networks.get(name).remove()
         for name in found.volumes:
-            with contextlib.suppress(NotFound):
+            self._remove_volume(name)
+
+    def _remove_volume(self, name: str) -> None:
+        """Remove a volume; a container that is just being removed keeps it for a moment."""
+        deadline = time.monotonic() + GONE_S
+        while True:
+            try:
                 self._client.volumes.get(name).remove(force=True)
+            except NotFound:
+                return
+            except APIError as error:
+                if error.status_code != 409 or time.monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSE_S)
+            else:
+                return
 
     def clear(self, volume: str) -> None:
         """Remove all of a volume; no container of a run or a build outlives its tests, but for a moment."""

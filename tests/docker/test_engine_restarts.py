@@ -88,7 +88,7 @@ def test_a_run_that_ends_while_an_engine_with_live_restore_is_away_is_collected_
 
 
 def test_what_a_run_left_that_nobody_saw_end_goes_with_the_next_start(lasting: EngineSite) -> None:
-    unseen = lasting.worker.submit({"main.py": ""}, target=NAME)
+    unseen = lasting.worker.submit({"main.py": "import time; time.sleep(5)"}, target=NAME)
     (container,) = lasting.containers("run")
     client = lasting.engine.client()
     client.containers.get(container).wait()

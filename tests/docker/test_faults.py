@@ -237,7 +237,7 @@ def test_a_keeper_leaves_though_a_session_waits_whose_other_end_is_gone(
     machine: Engine, store: str, base_image_name: str
 ) -> None:
     """As one does whose engine was killed and came back: nobody closes its input."""
-    program = ["python3", "-I", "-c", PROGRAM, "/store", "engine", "1.0"]
+    program = ["python3", "-I", "-c", PROGRAM, "/store", "engine", "5.0"]
     keeper = machine.client.containers.run(
         base_image_name, entrypoint=program, volumes=[f"{store}:/store"], labels={LABEL: store}, detach=True
     )
